@@ -1,0 +1,59 @@
+"""``t.backward()``: the walk of ``mg.grad``, with the results left in ``.grad``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.door import as_tensor
+from ..core.node import Node, ancestors
+from ..core.state import Parameter
+from ..core.tape import INPUT, no_grad, recorder
+from ..core.tensor import Tensor
+from ..errors import NotDifferentiable, TraceError
+from ..transform import pullback, seed
+
+__all__ = ["backward"]
+
+
+def backward(tensor: Tensor, cotangent: Any = None) -> None:
+    """Add the gradient of ``tensor`` to ``.grad`` of the leaves that require it."""
+    out = tensor.node
+    owners: list[Tensor] = []
+    leaves: list[Node] = []
+    for node in ancestors([out]):
+        owner = _owner(node)
+        if owner is not None:
+            owners.append(owner)
+            leaves.append(node)
+    if not leaves:
+        raise NotDifferentiable(
+            "backward: nothing that this tensor was computed from requires a gradient",
+            operands=[out.describe()],
+            fix="use mg.Parameter, or mg.tensor(..., requires_grad=True); results computed "
+            "under mg.no_grad() have no history",
+        )
+    with no_grad():
+        start = seed(out, None if cotangent is None else as_tensor(cotangent), "backward")
+        gradients = pullback([out], [start], leaves)
+        for owner, gradient in zip(owners, gradients, strict=True):
+            present = owner.grad
+            owner.grad = gradient if present is None else present + gradient
+
+
+def _owner(node: Node) -> Tensor | None:
+    """Return the tensor or parameter whose leaf this is, if it takes gradients."""
+    if node.primitive is not INPUT:
+        return None
+    cell = node.params.get("cell")
+    if cell is not None:
+        return cell if isinstance(cell, Parameter) and cell.requires_grad else None
+    reference = node.params.get("owner")
+    owner: Tensor | None = reference() if reference is not None else None
+    if owner is not None and recorder.tape is not None:
+        raise TraceError(
+            "backward: a tensor with requires_grad=True was made outside the traced function, "
+            "and its .grad cannot be set from inside",
+            operands=[node.describe()],
+            fix="make it an mg.Parameter, or pass it as an argument and use mg.grad",
+        )
+    return owner

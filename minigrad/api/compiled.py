@@ -1,0 +1,249 @@
+"""``mg.compile``: trace once per signature, optimise, run; state updated in place."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable
+from functools import partial, update_wrapper
+from threading import Lock
+from typing import Any
+
+from ..backends import backend_named
+from ..backends.base import Backend
+from ..core.door import as_tensor, set_array_module
+from ..core.graph import Graph
+from ..core.node import Node
+from ..core.state import Parameter
+from ..core.tape import Tape, placeholder, recorder
+from ..core.tensor import Tensor, apply
+from ..errors import MinigradError
+from ..ops.call import call_p
+from ..passes import finalise
+from ..trees import Tree, flatten
+from .tracing import graph_of, is_array, names_of, output_nodes, state_value
+
+__all__ = ["Compiled", "compile", "use"]
+
+_default: list[str | None] = [None]
+_MANY_SIGNATURES = 16
+
+
+class _Entry:
+    """One traced signature: the graph, what it depended on, and the executable."""
+
+    def __init__(self, graph: Graph, tape: Tape, backend: Backend) -> None:
+        self.graph, self.tape = graph, tape
+        self.final = finalise(graph)
+        self.execute = backend.compile(self.final)
+        self.cells = [cell for cell, _ in graph.updates]
+        self.grads = list(tape.grads.items())
+        self.pure = not self.cells and not self.grads
+
+
+class Compiled:
+    """A function that is traced once for each signature of shapes and dtypes, then replayed.
+
+    State cells that the function reads become inputs; those that it assigns, and the
+    ``.grad`` that it sets, are updated after each run. Arguments that are not arrays
+    (numbers, strings, modules) are part of the signature.
+    """
+
+    def __init__(self, function: Callable[..., Any], backend: str | None) -> None:
+        self.function = function
+        self.backend = backend
+        self._entries: dict[Hashable, list[_Entry]] = {}
+        self._lock = Lock()
+        self._warned = False
+        update_wrapper(self, function, updated=())
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, tree = flatten((args, kwargs), open_registered=False)
+        if recorder.tape is not None or recorder.transforming or _abstract(leaves):
+            return self.function(*args, **kwargs)  # part of a larger trace or transformation
+        entry, data = self._entry(leaves, tree)
+        return self._run(entry, data)
+
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """Return the graph traced for these arguments, before optimisation."""
+        leaves, tree = flatten((args, kwargs), open_registered=False)
+        return self._entry(leaves, tree)[0].graph
+
+    def explain(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the plan for these arguments: what runs, in which order."""
+        from ..core.late import call
+
+        leaves, tree = flatten((args, kwargs), open_registered=False)
+        return call("graph.table", self._entry(leaves, tree)[0].final)
+
+    @property
+    def signatures(self) -> int:
+        """How many times the function was traced."""
+        return sum(len(found) for found in self._entries.values())
+
+    def _entry(self, leaves: list[Any], tree: Tree) -> tuple[_Entry, list[Tensor]]:
+        backend = self.backend or _default[0] or "numpy"
+        data: list[Tensor] = []
+        key: list[Hashable] = [backend, tree]
+        for leaf in leaves:
+            if is_array(leaf):
+                data.append(as_tensor(leaf))
+                key.append(data[-1].node.aval)
+            else:
+                key.append((type(leaf), leaf))
+        try:
+            entries = self._entries.setdefault(tuple(key), [])
+        except TypeError as error:
+            raise MinigradError(
+                f"compile: an argument of {self._name} is neither an array nor hashable: {error}",
+                fix="pass arrays, numbers, strings or modules, or close over the object",
+            ) from error
+        for entry in entries:
+            if entry.tape.valid:
+                return entry, data
+        with self._lock:
+            entry = self._trace(leaves, tree, backend_named(backend))
+            entries.insert(0, entry)
+        if self.signatures > _MANY_SIGNATURES and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self._name} was traced {self.signatures} times. A number that changes from "
+                "call to call is cheaper as a tensor: mg.tensor(x).",
+                stacklevel=4,
+            )
+        return entry, data
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def _trace(self, leaves: list[Any], tree: Tree, backend: Backend) -> _Entry:
+        paths = tree.paths()
+        inputs: list[Node] = []
+        fresh = []
+        for leaf, path in zip(leaves, paths, strict=True):
+            if is_array(leaf):
+                inputs.append(placeholder(as_tensor(leaf).node.aval, path))
+                fresh.append(Tensor(inputs[-1]))
+            else:
+                fresh.append(leaf)
+        args, kwargs = tree.build(fresh)
+        _rename(self.function, args, kwargs, inputs)
+        with Tape() as tape:
+            out = self.function(*args, **kwargs)
+            outputs, structure = output_nodes(out, "compile")
+            outputs += [g for g in tape.grads.values() if g is not None]
+        graph = graph_of(inputs, outputs, tape, structure, self._name)
+        return _Entry(graph, tape, backend)
+
+    def _run(self, entry: _Entry, data: list[Tensor]) -> Any:
+        graph = entry.graph
+        arrays = [x.value for x in data]
+        arrays += [state_value(n) for n in graph.inputs[len(arrays) :]]
+        results = entry.execute(*arrays)
+        n = graph.structure.size if graph.structure is not None else 0
+        for cell, value in zip(entry.cells, results[len(graph.outputs) :], strict=True):
+            cell.load(value)
+        fresh = iter(zip(graph.outputs[n:], results[n:], strict=False))
+        for parameter, node in entry.grads:
+            parameter._grad = None if node is None else _result(*next(fresh))
+        outputs = [_result(*pair) for pair in zip(graph.outputs[:n], results, strict=False)]
+        if entry.pure and recorder.recording:
+            outputs = self._with_history(entry, data, outputs)
+        assert graph.structure is not None
+        return graph.structure.build(outputs)
+
+    def _with_history(self, entry: _Entry, data: list[Tensor], outputs: list[Tensor]) -> list[Tensor]:
+        """Let ``backward`` see into a pure compiled function: its results are calls of the graph."""
+        graph = entry.graph
+        operands = [x.node for x in data]
+        operands += [n.params["cell"].leaf for n in graph.state if "cell" in n.params]
+        if len(operands) != len(graph.inputs):
+            return outputs
+        linked = []
+        for i, out in enumerate(outputs):
+            params = {"graph": graph, "index": i}
+            linked.append(
+                Tensor(
+                    Node(call_p, tuple(operands), params, out.node.aval, out.node.value, (None, 0, ()))
+                )
+            )
+        return linked
+
+
+def _rename(function: Any, args: Any, kwargs: Any, inputs: list[Node]) -> None:
+    """Give the inputs the names of the function's parameters."""
+    trees = [flatten(a, open_registered=False)[1] for a in args]
+    names = [n for part in names_of(function, args, trees) for n in part]
+    leaves = [leaf for a in args for leaf in flatten(a, open_registered=False)[0]]
+    for leaf, name in zip(leaves, names, strict=True):
+        if isinstance(leaf, Tensor) and leaf.node in inputs:
+            leaf.node.name = name
+    for key, value in kwargs.items():
+        if isinstance(value, Tensor) and value.node in inputs:
+            value.node.name = key
+
+
+def _result(node: Node, value: Any) -> Tensor:
+    found = placeholder(node.aval, node.name)
+    found.value = value
+    return Tensor(found)
+
+
+def _abstract(leaves: list[Any]) -> bool:
+    return any(isinstance(x, Tensor) and x.node.value is None for x in leaves)
+
+
+def compile(f: Callable[..., Any] | None = None, *, backend: str | None = None) -> Any:
+    """Return ``f`` compiled: traced at the first call with each signature, then replayed.
+
+    Works as a decorator. Parameters, buffers, optimiser state and random generators that
+    ``f`` reads become inputs, those that it changes are updated: a whole training step is
+    one call. Called inside another trace or transformation, it is part of that.
+
+    Parameters
+    ----------
+    f
+        A function. Its Python code runs only while tracing.
+    backend
+        A name from ``mg.backends()``; the default is that of ``mg.use``.
+
+    Raises
+    ------
+    TraceError
+        If ``f`` asks a tensor for its value.
+    BackendUnavailable
+        If the backend cannot be used here.
+    """
+    if f is None:
+        return partial(compile, backend=backend)
+    if backend is not None:
+        backend_named(backend)
+    return Compiled(f, backend)
+
+
+class use:
+    """Make a backend the default: ``mg.use("cupy")``, or ``with mg.use("numpy"):``.
+
+    New tensors are made on its device, and ``mg.compile`` without ``backend=`` uses it.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self._before = _default[0]
+        self._set(backend)
+
+    def _set(self, name: str) -> None:
+        chosen = backend_named(name)
+        set_array_module(chosen.module())
+        _default[0] = name
+
+    def __enter__(self) -> use:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._set(self._before or "numpy")
+        _default[0] = self._before
+
+

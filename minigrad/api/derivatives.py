@@ -1,0 +1,418 @@
+"""Functions in, functions out: gradients, products, Jacobians, Hessians, batches.
+
+All of them run the function on tensors and transform what was recorded, so they work
+alike at the prompt (where ``if`` on a value is fine), while tracing, and on each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+from ..core.door import as_tensor, cast
+from ..core.graph import Graph
+from ..core.node import Node, ancestors
+from ..core.tape import Tape, placeholder, recorder
+from ..core.tensor import Tensor, apply
+from ..errors import MinigradError, ShapeError
+from ..ops.call import call_p
+from ..ops.creation import eye
+from ..ops.structural import moveaxis, reshape, reshape_p
+from ..shapes import axis_of
+from ..transform import batch, check_differentiable, pullback, pushforward, seed
+from ..trees import Tree, flatten
+from .tracing import names_of, output_nodes
+
+__all__ = [
+    "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp", "vmap",
+]  # fmt: skip
+
+Function = Callable[..., Any]
+
+
+@contextmanager
+def _transforming() -> Iterator[None]:
+    """Record inside, even under ``no_grad``; results then carry no gradient outside."""
+    before = recorder.recording
+    recorder.recording = True
+    recorder.transforming += 1
+    try:
+        yield
+    finally:
+        recorder.recording = before
+        recorder.transforming -= 1
+
+
+def _alias(x: Any, name: str, what: str) -> Tensor:
+    """Return a fresh tensor equal to x: differentiating by it sees only its own uses."""
+    t = as_tensor(x)
+    check_differentiable(t.node, f"{what}: argument {name}")
+    if not isinstance(x, Tensor):
+        return Tensor(_named(t.node, name))
+    return apply(reshape_p, (t,), {"shape": t.shape})
+
+
+def _named(node: Node, name: str) -> Node:
+    leaf = placeholder(node.aval, name)
+    leaf.value = node.value
+    return leaf
+
+
+def _opened(
+    f: Function, args: Sequence[Any], argnums: int | Sequence[int], what: str
+) -> tuple[list[Any], list[Tensor], list[Tree]]:
+    """Return the arguments with aliases in place of what is differentiated, and these."""
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    numbers = [axis_of(n, len(args), f"{what}: argnums") for n in numbers]
+    parts = {n: flatten(args[n]) for n in numbers}
+    names = names_of(f, args, [flatten(a)[1] for a in args])
+    new, aliases, trees = list(args), [], []
+    for n in numbers:
+        leaves, tree = parts[n]
+        mine = [_alias(x, name, what) for x, name in zip(leaves, names[n], strict=True)]
+        new[n] = tree.build(mine)
+        aliases += mine
+        trees.append(tree)
+    return new, aliases, trees
+
+
+def _closed(results: Sequence[Any], trees: Sequence[Tree], single: bool) -> Any:
+    """Return results nested as the arguments they belong to."""
+    parts, rest = [], list(results)
+    for tree in trees:
+        parts.append(tree.build(rest[: tree.size]))
+        rest = rest[tree.size :]
+    return parts[0] if single else tuple(parts)
+
+
+def _plain(results: Sequence[Tensor]) -> list[Tensor]:
+    """Return the results; under ``no_grad`` without their history."""
+    return list(results) if recorder.recording else [r.detach() for r in results]
+
+
+def value_and_grad(
+    f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Function:
+    """Return a function that returns the value of ``f`` and its gradient.
+
+    Parameters
+    ----------
+    f
+        Returns a scalar tensor, or ``(scalar, anything)`` with ``has_aux``.
+    argnums
+        Which arguments to differentiate by: one number gives one gradient, several a
+        tuple. A gradient nests as its argument does.
+    has_aux
+        Whether ``f`` returns something besides the scalar; it is passed through.
+
+    Raises
+    ------
+    ShapeError
+        If the result is not a scalar.
+    NotDifferentiable
+        If an argument, or the result, is not floating.
+    """
+
+    @wraps(f)
+    def value_and_grad_f(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        with _transforming():
+            new, aliases, trees = _opened(f, args, argnums, "grad")
+            out = f(*new, **kwargs)
+            loss, aux = out if has_aux else (out, None)
+            loss = as_tensor(loss)
+            start = seed(loss.node, None, "grad")
+            gradients = pullback([loss.node], [start], [a.node for a in aliases])
+        nested = _closed(_plain(gradients), trees, isinstance(argnums, int))
+        return ((loss, aux) if has_aux else loss), nested
+
+    return value_and_grad_f
+
+
+def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """Return a function that returns the gradient of ``f``; see ``value_and_grad``.
+
+    With ``has_aux`` it returns ``(gradient, aux)``.
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @wraps(f)
+    def grad_f(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return grad_f
+
+
+def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
+    """Return ``f(*primals)`` and its pullback, from cotangents of the result to a tuple.
+
+    The pullback may be called any number of times.
+    """
+    with _transforming():
+        new, aliases, trees = _opened(f, primals, range(len(primals)), "vjp")
+        out = f(*new)
+    nodes, out_tree = output_nodes(out, "vjp")
+
+    def pullback_f(cotangent: Any) -> Any:
+        leaves, tree = flatten(cotangent)
+        if tree != out_tree:
+            raise ShapeError(f"vjp: {out_tree.size} cotangents are needed, nested as the result")
+        with _transforming():
+            pairs = [
+                (n, seed(n, as_tensor(c, n.aval.dtype), "vjp"))
+                for n, c in zip(nodes, leaves, strict=True)
+                if n.aval.kind == "f"
+            ]
+            found = pullback([n for n, _ in pairs], [c for _, c in pairs], [a.node for a in aliases])
+        return _closed(_plain(found), trees, single=False)
+
+    return out, pullback_f
+
+
+def _as_arguments(primals: Any) -> tuple[Sequence[Any], bool]:
+    """Return positional arguments, and whether a bare one was given instead of a tuple."""
+    bare = not isinstance(primals, tuple | list)
+    return ((primals,) if bare else primals), bare
+
+
+def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """Return ``f(*primals)`` and its directional derivative along ``tangents``.
+
+    ``primals`` and ``tangents`` are tuples of equally nested arguments.
+    """
+    arguments, _ = _as_arguments(primals)
+    directions, _ = _as_arguments(tangents)
+    with _transforming():
+        new, aliases, _trees = _opened(f, arguments, range(len(arguments)), "jvp")
+        out = f(*new)
+        nodes, tree = output_nodes(out, "jvp")
+        found = pushforward([a.node for a in aliases], _directions(aliases, directions, "jvp"), nodes)
+    return out, tree.build(_plain(found))
+
+
+def _directions(aliases: Sequence[Tensor], directions: Sequence[Any], what: str) -> list[Tensor]:
+    leaves, _ = flatten(list(directions))
+    if len(leaves) != len(aliases):
+        raise ShapeError(f"{what}: {len(aliases)} tangents are needed, got {len(leaves)}")
+    found = []
+    for alias, leaf in zip(aliases, leaves, strict=True):
+        t = as_tensor(leaf)
+        if t.shape != alias.shape:
+            raise ShapeError(
+                f"{what}: a tangent has shape {t.shape}, its argument {alias.shape}",
+                operands=[alias.node.describe()],
+                fix="give every tangent the shape of its argument",
+            )
+        found.append(cast(t, alias.dtype))
+    return found
+
+
+def hvp(f: Function, primals: Any, tangents: Any) -> Any:
+    """Return the product of the Hessian of a scalar function with ``tangents``.
+
+    The Hessian is symmetric, so this is one more walk back along the gradient. The
+    result nests as ``primals`` does.
+    """
+    arguments, bare = _as_arguments(primals)
+    directions, _ = _as_arguments(tangents)
+    with _transforming():
+        new, aliases, trees = _opened(f, arguments, range(len(arguments)), "hvp")
+        loss = as_tensor(f(*new))
+        nodes = [a.node for a in aliases]
+        gradients = pullback([loss.node], [seed(loss.node, None, "hvp")], nodes)
+        along = _directions(aliases, directions, "hvp")
+        found = pullback([g.node for g in gradients], along, nodes)
+    return _closed(_plain(found), trees, single=bare)
+
+
+def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """Return a function that returns the Jacobian of ``f``.
+
+    For a result of shape ``s`` and an argument of shape ``t`` it has shape ``(*s, *t)``.
+    It is computed in one batch: of cotangents if the result is no larger than the
+    arguments, of tangents otherwise.
+    """
+
+    @wraps(f)
+    def jacobian_f(*args: Any, **kwargs: Any) -> Any:
+        with _transforming():
+            new, aliases, trees = _opened(f, args, argnums, "jacobian")
+            nodes, out_tree = output_nodes(f(*new, **kwargs), "jacobian")
+            for node in nodes:
+                check_differentiable(node, "jacobian")
+            sources = [a.node for a in aliases]
+            reverse = sum(n.aval.size for n in nodes) <= sum(n.aval.size for n in sources)
+            by_rows = [_rows(n, sources) for n in nodes] if reverse else None
+            by_columns = None if reverse else [_columns(s, nodes) for s in sources]
+        parts = []
+        for i in range(len(nodes)):
+            row = by_rows[i] if by_rows is not None else [c[i] for c in by_columns or []]
+            parts.append(_closed(_plain(row), trees, isinstance(argnums, int)))
+        return out_tree.build(parts)
+
+    return jacobian_f
+
+
+def _basis(node: Node) -> tuple[Tensor, int]:
+    n = node.aval.size
+    return reshape(eye(n, dtype=node.aval.dtype), (n, *node.aval.shape)), n
+
+
+def _rows(out: Node, sources: Sequence[Node]) -> list[Tensor]:
+    """Return the Jacobians of one result by all sources: the pullback of every unit cotangent."""
+    unit = placeholder(out.aval, "cotangent")
+    back = pullback([out], [Tensor(unit)], sources)
+    basis, n = _basis(out)
+    batched = batch([unit], [basis], [b.node for b in back], n)
+    return [
+        reshape(b, (*out.aval.shape, *s.aval.shape)) for b, s in zip(batched, sources, strict=True)
+    ]
+
+
+def _columns(source: Node, outs: Sequence[Node]) -> list[Tensor]:
+    """Return the Jacobians of all results by one source: the push of every unit tangent."""
+    unit = placeholder(source.aval, "tangent")
+    forward = pushforward([source], [Tensor(unit)], outs)
+    basis, n = _basis(source)
+    batched = batch([unit], [basis], [t.node for t in forward], n)
+    return [
+        reshape(moveaxis(b, 0, b.ndim - 1), (*o.aval.shape, *source.aval.shape))
+        for b, o in zip(batched, outs, strict=True)
+    ]
+
+
+def hessian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """Return a function that returns the Hessian of a scalar function.
+
+    For an argument of shape ``t`` it has shape ``(*t, *t)``; for several arguments, or
+    a nested one, it is nested twice: ``h["w"]["b"]``.
+    """
+    return jacobian(grad(f, argnums), argnums)
+
+
+def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
+    """Return a function that applies ``f`` to every element of a batch at once.
+
+    Parameters
+    ----------
+    f
+        Is traced once, on one element: it must not ask for values.
+    in_axes
+        Which axis of each argument is the batch; None for an argument that all elements
+        share. One entry for all arguments, or a tuple with one for each.
+    out_axes
+        Where the batch axis goes in the results; one entry, or one for each result.
+
+    Raises
+    ------
+    ShapeError
+        If the batch sizes differ, or no argument has a batch.
+
+    Random numbers drawn inside are the same for every element.
+    """
+
+    @wraps(f)
+    def vmap_f(*args: Any) -> Any:
+        per_argument = _per_item(in_axes, len(args), "in_axes")
+        with _transforming():
+            new, inputs, values = [], [], []
+            for arg, axis in zip(args, per_argument, strict=True):
+                leaves, tree = flatten(arg)
+                opened = []
+                for leaf in leaves:
+                    if axis is None:
+                        opened.append(leaf)
+                        continue
+                    x = as_tensor(leaf)
+                    x = moveaxis(x, axis_of(axis, x.ndim, "vmap"), 0)
+                    inputs.append(placeholder(_element(x), None))
+                    values.append(x)
+                    opened.append(Tensor(inputs[-1]))
+                new.append(tree.build(opened))
+            size = _batch_size(values)
+            nodes, tree = output_nodes(f(*new), "vmap")
+            found = batch(inputs, values, nodes, size)
+        axes = _per_item(out_axes, len(found), "out_axes")
+        moved = [moveaxis(y, 0, a) for y, a in zip(found, axes, strict=True)]
+        return tree.build(_plain(moved))
+
+    return vmap_f
+
+
+def _element(x: Tensor) -> Any:
+    from ..core.aval import aval
+
+    return aval(x.shape[1:], x.dtype)
+
+
+def _per_item(axes: Any, n: int, what: str) -> list[Any]:
+    if axes is None or isinstance(axes, int):
+        return [axes] * n
+    if len(axes) != n:
+        raise ShapeError(f"vmap: {what} has {len(axes)} entries for {n}", fix="one for each, or one for all")
+    return list(axes)
+
+
+def _batch_size(values: Sequence[Tensor]) -> int:
+    sizes = {x.shape[0] for x in values}
+    if not sizes:
+        raise ShapeError("vmap: no argument has a batch axis", fix="set in_axes to 0 for one")
+    if len(sizes) > 1:
+        raise ShapeError(
+            f"vmap: batch sizes differ: {sorted(sizes)}",
+            operands=[x.node.describe() for x in values],
+            fix="set in_axes to None for what all elements share",
+        )
+    return sizes.pop()
+
+
+def checkpoint(f: Function) -> Function:
+    """Return ``f`` with its intermediate results forgotten and computed again on the way back.
+
+    Saves memory for the price of computing ``f`` twice. State that ``f`` changes, such as
+    running statistics or the count of random draws, changes once.
+    """
+
+    @wraps(f)
+    def checkpoint_f(*args: Any, **kwargs: Any) -> Any:
+        leaves, tree = flatten(args)
+        operands, inputs, opened = [], [], []
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                operands.append(leaf)
+                inputs.append(placeholder(leaf.node.aval, leaf.node.name))
+                opened.append(Tensor(inputs[-1]))
+            else:
+                opened.append(leaf)
+        start = placeholder(inputs[0].aval if inputs else _element(as_tensor([0.0])))
+        with _transforming(), Tape(closed=False) as tape:
+            nodes, out_tree = output_nodes(f(*tree.build(opened), **kwargs), "checkpoint")
+        if tape.grads:
+            raise MinigradError(
+                "checkpoint: the function calls backward",
+                fix="checkpoint a part of the forward pass only",
+            )
+        outputs = [*nodes, *tape.writes.values()]
+        inputs += tape.reads.values()
+        operands += [Tensor(cell.node) for cell in tape.reads]
+        for node in ancestors(outputs, set(inputs)):  # what the function closes over
+            if node.serial < start.serial and node not in inputs and not _within(node):
+                inputs.append(node)
+                operands.append(Tensor(node))
+        graph = Graph(inputs, outputs, name=getattr(f, "__name__", "checkpoint"))
+        found = [
+            apply(call_p, tuple(operands), {"graph": graph, "index": i})
+            for i in range(len(outputs))
+        ]
+        for cell, value in zip(tape.writes, found[len(nodes) :], strict=True):
+            cell.assign(value)
+        return out_tree.build(found[: len(nodes)])
+
+    return checkpoint_f
+
+
+def _within(node: Node) -> bool:
+    """Whether a node is a literal, which a graph holds itself."""
+    return node.primitive.kind == "creation"

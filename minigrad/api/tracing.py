@@ -1,0 +1,223 @@
+"""From functions to graphs, and what a graph can do by itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backends.reference import program
+from ..core.aval import Aval, aval
+from ..core.door import as_array, as_tensor, is_number
+from ..core.graph import Graph
+from ..core.node import Node
+from ..core.tape import Tape, placeholder, recorder
+from ..core.tensor import Tensor
+from ..dtypes import DTypeLike, as_dtype, get_default_dtype
+from ..errors import MinigradError, ShapeError, TraceError
+from ..passes import simplify
+from ..shapes import as_shape
+from ..transform import check_differentiable, pullback, seed
+from ..trees import Tree, flatten
+
+__all__ = ["grad_graph", "names_of", "output_nodes", "run", "spec", "trace", "traced"]
+
+
+def spec(shape: int | Sequence[int] = (), dtype: DTypeLike = None) -> Aval:
+    """Return the type of an argument, to trace a function without data."""
+    return aval(as_shape(shape), get_default_dtype() if dtype is None else as_dtype(dtype))
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf of the arguments is data; strings, booleans and the like are not."""
+    return isinstance(leaf, Tensor | Aval | np.ndarray | np.generic) or hasattr(leaf, "__dlpack__")
+
+
+def names_of(function: Any, args: Sequence[Any], trees: Sequence[Tree]) -> list[list[str]]:
+    """Return a name for each leaf of each argument: ``x``, ``params.w``, ``xs[0]``."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = []
+    for i, tree in enumerate(trees):
+        named = i < len(parameters) and parameters[i].kind != inspect.Parameter.VAR_POSITIONAL
+        names.append(tree.paths(parameters[i].name if named else f"arg{i}"))
+    return names
+
+
+def output_nodes(out: Any, what: str) -> tuple[list[Node], Tree]:
+    """Return the nodes of what a function returned, and how they nest."""
+    leaves, tree = flatten(out)
+    nodes = []
+    for leaf in leaves:
+        if not (isinstance(leaf, Tensor | np.ndarray | np.generic) or is_number(leaf)):
+            raise TraceError(
+                f"{what}: the function returned a {type(leaf).__name__}",
+                rule="a traced function returns tensors, numbers, or nested containers of them",
+            )
+        nodes.append(as_tensor(leaf).node)
+    return nodes, tree
+
+
+def trace(f: Callable[..., Any], *args: Any) -> Graph:
+    """Run ``f`` on arguments without values and return the graph that it records.
+
+    Parameters
+    ----------
+    f
+        A function or module.
+    args
+        Tensors, arrays, numbers, ``mg.spec(shape, dtype)``, nested in dicts, lists,
+        tuples and modules. Strings, booleans and None are passed as they are.
+
+    Raises
+    ------
+    TraceError
+        If ``f`` asks a tensor for its value, or returns something that is no tensor.
+    """
+    graph, _ = traced(f, args)
+    return graph
+
+
+def traced(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Tape]:
+    """Return the graph of a call, and the tape with the state that it touched."""
+    parts = [flatten(a) for a in args]
+    names = names_of(f, args, [tree for _, tree in parts])
+    inputs: list[Node] = []
+    fresh = []
+    for (leaves, tree), leaf_names in zip(parts, names, strict=True):
+        values: list[Any] = []
+        for leaf, name in zip(leaves, leaf_names, strict=True):
+            if is_array(leaf) or (is_number(leaf) and type(leaf) is not bool):
+                kind = leaf if isinstance(leaf, Aval) else as_tensor(leaf).node.aval
+                inputs.append(placeholder(kind, name))
+                values.append(Tensor(inputs[-1]))
+            else:
+                values.append(leaf)
+        fresh.append(tree.build(values))
+    with Tape() as tape:
+        out = f(*fresh)
+        outputs, tree = output_nodes(out, "trace")
+    return graph_of(inputs, outputs, tape, tree, getattr(f, "__name__", type(f).__name__)), tape
+
+
+def graph_of(
+    inputs: Sequence[Node], outputs: Sequence[Node], tape: Tape, tree: Tree | None, name: str
+) -> Graph:
+    """Return the graph of what a tape recorded, with the state that it read and wrote."""
+    state = [*tape.reads.values(), *tape.grad_reads.values()]
+    plain = name.strip("<>") or "graph"
+    updates = list(tape.writes.items())
+    return Graph([*inputs, *state], outputs, updates=updates, structure=tree, name=plain)
+
+
+def state_value(node: Node) -> Any:
+    """Return the present array of a state input."""
+    if "cell" in node.params:
+        return node.params["cell"].leaf.value
+    return node.params["gradient"]._grad.node.value
+
+
+def argument_arrays(graph: Graph, args: Sequence[Any]) -> list[Any]:
+    """Return the arrays of a call, checked against the graph's arguments."""
+    leaves, _ = flatten(list(args))
+    wanted = graph.arguments
+    arrays = [
+        leaf.value if isinstance(leaf, Tensor) else leaf
+        for leaf in leaves
+        if is_array(leaf) or (is_number(leaf) and type(leaf) is not bool)
+    ]
+    if len(arrays) != len(wanted):
+        raise ShapeError(
+            f"{graph.name}: takes {len(wanted)} arrays, got {len(arrays)}",
+            rule=", ".join(f"{n.name}: {n.aval!r}" for n in wanted),
+        )
+    checked = []
+    for node, array in zip(wanted, arrays, strict=True):
+        if is_number(array) or not hasattr(array, "dtype"):
+            array = as_array(array, node.aval.dtype)
+        if tuple(array.shape) != node.aval.shape or array.dtype != node.aval.dtype:
+            raise ShapeError(
+                f"{graph.name}: argument {node.name} is {node.aval!r}, got "
+                f"{array.dtype}{list(array.shape)}",
+                fix="a graph is static: trace the function again for another shape or dtype",
+            )
+        checked.append(array)
+    return checked
+
+
+def run(graph: Graph, args: Sequence[Any]) -> Any:
+    """Run a graph on arguments and return what the traced function returned."""
+    arrays = iter(argument_arrays(graph, args))
+    inputs = [state_value(n) if n.params else next(arrays) for n in graph.inputs]
+    graph.values = program(graph).trace(inputs)
+    results = [Tensor(_leaf(n, graph.values[n])) for n in graph.outputs]
+    if graph.structure is not None:
+        return graph.structure.build(results)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _leaf(node: Node, value: Any) -> Node:
+    found = placeholder(node.aval, node.name)
+    found.value = value
+    return found
+
+
+def grad_graph(graph: Graph, wrt: Any = None, cotangent: Any = None) -> Graph:
+    """Append the backward pass to a graph; see ``Graph.grad``."""
+    if len(graph.outputs) != 1:
+        raise ShapeError(
+            f"grad: the graph has {len(graph.outputs)} outputs",
+            rule="one output can be differentiated at a time",
+            fix="trace a function that returns the loss alone",
+        )
+    (out,) = graph.outputs
+    targets = _targets(graph, wrt)
+    inputs = list(graph.inputs)
+    if isinstance(cotangent, Aval):
+        delta = placeholder(cotangent, "delta")
+        inputs.insert(len(graph.arguments), delta)
+        start: Tensor | None = Tensor(delta)
+    else:
+        start = None if cotangent is None else as_tensor(cotangent)
+    before = recorder.scope
+    recorder.scope = out.scope
+    try:
+        gradients = pullback([out], [seed(out, start, "grad")], targets)
+    finally:
+        recorder.scope = before
+    return Graph(
+        inputs,
+        [out, *(g.node for g in gradients)],
+        updates=graph.updates,
+        name=f"{graph.name}.grad",
+    )
+
+
+def _targets(graph: Graph, wrt: Any) -> list[Node]:
+    if wrt is None:
+        found = [n for n in graph.inputs if n.aval.kind == "f" and _trainable(n)]
+        if not found:
+            raise MinigradError(f"grad: {graph.name} has no floating-point inputs")
+        return found
+    listed = [wrt] if isinstance(wrt, str | Node | int) else list(wrt)
+    targets = []
+    for item in listed:
+        node = graph.inputs[item] if isinstance(item, int) else item
+        node = graph.node(node) if isinstance(node, str) else node
+        check_differentiable(node, "grad")
+        targets.append(node)
+    return targets
+
+
+def _trainable(node: Node) -> bool:
+    cell = node.params.get("cell")
+    return "gradient" not in node.params and (cell is None or cell.trainable)
+
+
+def simplified(graph: Graph) -> Graph:
+    """Return an equal, smaller graph."""
+    return simplify(graph)

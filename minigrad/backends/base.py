@@ -1,0 +1,93 @@
+"""Backends by name: what is usable here, and what is missing for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from ..core.graph import Graph
+from ..errors import BackendUnavailable
+from .reference import Program
+
+__all__ = ["Backend", "backend_named", "backends", "to_module"]
+
+Executable = Callable[..., list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A way to run graphs.
+
+    ``missing()`` says what is missing here, or None; ``compile(graph)`` returns a
+    function from the arrays of the graph's inputs to its outputs and new state.
+    """
+
+    name: str
+    summary: str
+    missing: Callable[[], str | None]
+    compile: Callable[[Graph], Executable]
+    module: Callable[[], Any]
+
+
+def _cupy_missing() -> str | None:
+    if find_spec("cupy") is None:
+        return "CuPy is not installed: pip install 'minigrad[cuda12]' or 'minigrad[cuda13]'"
+    cupy = import_module("cupy")
+    if not cupy.cuda.is_available():
+        return "CuPy is installed but finds no CUDA device or driver"
+    return None
+
+
+_backends = {
+    b.name: b
+    for b in (
+        Backend(
+            "numpy", "the reference: node by node", lambda: None, Program, lambda: np
+        ),
+        Backend(
+            "cupy", "the reference functions on a GPU, node by node", _cupy_missing, Program,
+            lambda: import_module("cupy"),
+        ),
+    )
+}  # fmt: skip
+
+
+def backends() -> dict[str, str]:
+    """Return for each backend ``"usable"``, or what is missing here."""
+    return {name: b.missing() or "usable" for name, b in _backends.items()}
+
+
+def backend_named(name: str) -> Backend:
+    """Return a usable backend.
+
+    Raises
+    ------
+    BackendUnavailable
+        If there is no such backend, or something it needs is missing.
+    """
+    found = _backends.get(name)
+    if found is None:
+        raise BackendUnavailable(
+            f"there is no backend {name!r}",
+            rule=f"backends: {', '.join(_backends)}",
+            fix="mg.backends() lists what is usable here",
+        )
+    reason = found.missing()
+    if reason:
+        raise BackendUnavailable(
+            f"backend {name!r} is not usable here: {reason}",
+            fix='everything else keeps working; use backend="numpy"',
+        )
+    return found
+
+
+def to_module(value: Any, library: str) -> Any:
+    """Return an array moved to the library's device: ``"numpy"`` or ``"cupy"``."""
+    if library == "numpy":
+        return value if isinstance(value, np.ndarray) else value.get()
+    return backend_named("cupy").module().asarray(value)

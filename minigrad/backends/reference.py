@@ -1,0 +1,104 @@
+"""The reference backend: runs a graph node by node with the primitives' own references.
+
+It is the definition of every result. It runs on NumPy arrays, and the same functions
+run on CuPy arrays. Values are dropped after their last use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.door import module_of
+from ..core.graph import Graph
+from ..core.node import Node
+from ..errors import MinigradError
+
+__all__ = ["Program", "evaluate", "program"]
+
+
+class Program:
+    """A graph as a list of steps: function, where its operands are, what to drop after."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        slot = {node: i for i, node in enumerate((*graph.inputs, *graph.nodes))}
+        self.slots = len(slot)
+        self.results = [slot[n] for n in graph.results]
+        self.constants: list[tuple[int, Node]] = []
+        steps: list[tuple[Node, tuple[int, ...], int]] = []
+        for node in graph.nodes:
+            if node.inputs:
+                steps.append((node, tuple(slot[i] for i in node.inputs), slot[node]))
+            else:
+                self.constants.append((slot[node], node))
+        last: dict[int, int] = {}
+        for at, (_, operands, out) in enumerate(steps):
+            last.update(dict.fromkeys((*operands, out), at))
+        kept = set(self.results)
+        drops: list[list[int]] = [[] for _ in steps]
+        for i, at in last.items():
+            if i not in kept:
+                drops[at].append(i)
+        self.steps = [(*s, tuple(d)) for s, d in zip(steps, drops, strict=True)]
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        """Return the outputs, then the new values of state cells."""
+        values = self._start(arrays)
+        with np.errstate(all="ignore"):
+            for node, operands, out, drop in self.steps:
+                values[out] = _apply(node, [values[i] for i in operands])
+                for i in drop:
+                    values[i] = None
+        return [values[i] for i in self.results]
+
+    def trace(self, arrays: Sequence[Any]) -> dict[Node, Any]:
+        """Return the value of every node."""
+        values = self._start(arrays)
+        with np.errstate(all="ignore"):
+            for node, operands, out, _ in self.steps:
+                values[out] = _apply(node, [values[i] for i in operands])
+        return dict(zip((*self.graph.inputs, *self.graph.nodes), values, strict=True))
+
+    def _start(self, arrays: Sequence[Any]) -> list[Any]:
+        values: list[Any] = [None] * self.slots
+        values[: len(arrays)] = arrays
+        module = next((m for m in map(module_of, arrays) if m is not np), np)
+        for i, node in self.constants:
+            values[i] = on_device(node, module)
+        return values
+
+
+def on_device(node: Node, module: Any) -> Any:
+    """Return the value of a constant as an array of this module."""
+    value = node.value
+    if value is None or (module_of(value) is not module and node.primitive.kind == "creation"):
+        return node.primitive.reference(module, **node.params)
+    return value if module_of(value) is module else module.asarray(value)
+
+
+def _apply(node: Node, values: list[Any]) -> Any:
+    try:
+        result = node.primitive.reference(*values, **node.params)
+    except MinigradError as error:
+        error.operands = error.operands or tuple(i.describe() for i in node.inputs)
+        raise
+    except Exception as error:
+        error.add_note(f"while computing {node.describe()}")
+        raise
+    return np.asarray(result) if isinstance(result, np.generic) else result
+
+
+def program(graph: Graph) -> Program:
+    """Return the program of a graph, made once."""
+    if graph._program is None:
+        graph._program = Program(graph)
+    found: Program = graph._program
+    return found
+
+
+def evaluate(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
+    """Return the outputs of a graph on arrays, one for each of its inputs."""
+    return program(graph)(*arrays)

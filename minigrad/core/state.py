@@ -1,0 +1,167 @@
+"""State cells: parameters, buffers, optimiser moments, random generators.
+
+A cell is a tensor whose value can be replaced. In a graph, reading a cell makes an
+input and assigning it makes an output; the user sees neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ShapeError, TraceError
+from .aval import aval
+from .door import as_array, as_tensor, cast
+from .late import call
+from .node import Node
+from .origin import where
+from .tape import INPUT, guarded, recorder
+from .tensor import Tensor
+
+__all__ = ["Buffer", "Cell", "Parameter"]
+
+
+class Cell(Tensor):
+    """A tensor with a name whose value can be assigned."""
+
+    __slots__ = ("_name", "_where", "leaf")
+
+    trainable = False
+
+    def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
+        self._name = name
+        self._where = where(())
+        source = data.value if isinstance(data, Tensor) else data
+        array = as_array(source, dtype)
+        self.load(array.copy() if array is source else array)
+
+    def load(self, array: Any) -> None:
+        """Replace the value by an array, here and now, whatever is being traced."""
+        self.leaf = Node(
+            INPUT, (), {"cell": self}, aval(array.shape, array.dtype), array, self._where, None,
+            self._name,
+        )  # fmt: skip
+
+    @property
+    def node(self) -> Node:  # type: ignore[override]
+        """The node of the present value: an input of the graph while tracing."""
+        tape = recorder.tape
+        return self.leaf if tape is None else tape.read(self)
+
+    @property
+    def name(self) -> str | None:
+        """The name, for a layer's cell its path in the model."""
+        return self._name
+
+    @name.setter
+    def name(self, value: str | None) -> None:
+        self._name = value
+        self.leaf.name = value
+
+    def assign(self, value: Any) -> None:
+        """Replace the value; shape and dtype stay.
+
+        Raises
+        ------
+        ShapeError
+            If the new value has another shape.
+        TraceError
+            If the value is abstract and no trace can carry the assignment, as in ``vmap``.
+        """
+        new = cast(as_tensor(value, None if isinstance(value, Tensor) else self.dtype), self.dtype)
+        if new.shape != self.shape:
+            raise ShapeError(
+                f"assign: {self._name or 'the cell'} has shape {self.shape}, "
+                f"the new value {new.shape}",
+                fix="reshape the value, or make a new parameter",
+            )
+        if recorder.tape is not None:
+            recorder.tape.writes[self] = new.node
+        elif new.node.value is None:
+            raise TraceError(
+                f"{self._name or 'a cell'} cannot be assigned a value for a whole batch or "
+                "direction at once",
+                operands=[new.node.describe()],
+                fix="call model.eval() before mg.vmap or mg.jvp, so that no statistics are kept",
+            )
+        else:
+            self.load(new.node.value)
+
+    def __iadd__(self, other: Any) -> Cell:
+        self.assign(self + other)
+        return self
+
+    def __isub__(self, other: Any) -> Cell:
+        self.assign(self - other)
+        return self
+
+    def __imul__(self, other: Any) -> Cell:
+        self.assign(self * other)
+        return self
+
+    def __itruediv__(self, other: Any) -> Cell:
+        self.assign(self / other)
+        return self
+
+    def __repr__(self) -> str:
+        kind, name = type(self).__name__, f"{self._name!r}, " if self._name else ""
+        return f"{kind}({name}{Tensor(self.node)!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        twin = type(self)(self.leaf.value.copy(), self._name)
+        twin._trainable = getattr(self, "_trainable", True)
+        memo[id(self)] = twin
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.leaf.value, self._name)
+
+
+class Parameter(Cell):
+    """State that is trained: ``backward`` fills its ``.grad``, an optimiser changes it."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
+        super().__init__(data, name, dtype=dtype)
+        call("check_differentiable", self.leaf, "Parameter")
+
+    @property
+    def trainable(self) -> bool:  # type: ignore[override]
+        """Whether gradients are derived for it."""
+        return getattr(self, "_trainable", True)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are derived for it; set it to False to freeze the parameter."""
+        return bool(guarded(self, "trainable", self.trainable))
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self._trainable = wanted
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The accumulated gradient, or None. Inside a trace it is part of the trace."""
+        tape = recorder.tape
+        if tape is None:
+            return getattr(self, "_grad", None)
+        node = tape.read_grad(self)
+        return None if node is None else Tensor(node)
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if recorder.tape is None:
+            self._grad = value
+        else:
+            recorder.tape.grads[self] = None if value is None else value.node
+
+    @property
+    def has_grad(self) -> bool:
+        """Whether a gradient is accumulated now."""
+        return getattr(self, "_grad", None) is not None
+
+
+class Buffer(Cell):
+    """State that is not trained: running statistics, counters, optimiser moments."""
+
+    __slots__ = ()

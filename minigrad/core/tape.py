@@ -1,0 +1,220 @@
+"""Recording: what is being recorded now, on this thread, and the one function that does it.
+
+At the prompt every operation is computed at once and its node remembers its inputs.
+A ``Tape`` is a region in which values are unknown: its arguments and the state cells
+that it reads become inputs, and what it assigns to cells becomes outputs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .aval import Aval
+from .node import Node
+from .origin import where
+from .primitive import Each, Primitive, register, registry
+
+if TYPE_CHECKING:
+    from .state import Cell, Parameter
+
+__all__ = [
+    "CONSTANT",
+    "INPUT",
+    "Tape",
+    "constant",
+    "no_grad",
+    "placeholder",
+    "record",
+    "recorder",
+    "scope",
+    "serving",
+]
+
+
+def _no_rule(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a leaf is given, never computed")
+
+
+def _leaf(name: str, note: str) -> Primitive:
+    return register(
+        Primitive(
+            name=name, kind="leaf", aval=_no_rule, reference=_no_rule, vjp=(), batch=_no_rule,
+            latex=r"\mathrm{{{name}}}", samples=(), note=note, analytic=True,
+        )  # fmt: skip
+    )
+
+
+INPUT = _leaf("input", "An argument, a state cell, or a tensor made from data at the prompt.")
+CONSTANT = _leaf("constant", "An array that the user's code mentions but does not pass.")
+
+
+class Recorder(threading.local):
+    """The state of recording on one thread."""
+
+    tape: Tape | None = None
+    recording: bool = True  # False under no_grad
+    partner: Node | None = None  # the forward node served by what is recorded now
+    source: Node | None = None  # the node that is being copied: its place is kept
+    scope: tuple[str, ...] = ()
+    transforming: int = 0  # inside how many of grad, vjp, vmap, ...
+
+
+recorder = Recorder()
+
+
+class Tape:
+    """A region of abstract recording: what it reads from and writes to state.
+
+    A ``closed`` tape turns known values with a history into constants: nothing outside
+    can be differentiated through it. An open one keeps the link.
+    """
+
+    def __init__(self, *, closed: bool = True) -> None:
+        self.closed = closed
+        self.reads: dict[Cell, Node] = {}
+        self.writes: dict[Cell, Node] = {}
+        self.grads: dict[Parameter, Node | None] = {}
+        self.grad_reads: dict[Parameter, Node] = {}
+        self.guards: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self._captured: dict[Node, Node] = {}
+
+    def __enter__(self) -> Tape:
+        self._outer = recorder.tape, recorder.recording, recorder.scope
+        recorder.tape, recorder.recording, recorder.scope = self, True, ()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        recorder.tape, recorder.recording, recorder.scope = self._outer
+
+    def capture(self, node: Node) -> Node:
+        """Return a constant for a value that was known before or during tracing."""
+        found = self._captured.get(node)
+        if found is None:
+            found = Node(CONSTANT, (), {}, node.aval, node.value, node.where, None, node.name)
+            self._captured[node] = found
+        return found
+
+    def read(self, cell: Cell) -> Node:
+        """Return the node for a cell's present value, an input if it was not assigned yet."""
+        node = self.writes.get(cell) or self.reads.get(cell)
+        if node is None:
+            leaf = cell.leaf
+            node = Node(INPUT, (), {"cell": cell}, leaf.aval, None, leaf.where, None, cell.name)
+            self.reads[cell] = node
+        return node
+
+    def read_grad(self, parameter: Parameter) -> Node | None:
+        """Return the node for a parameter's ``.grad``, an input if it had one before."""
+        if parameter in self.grads:
+            return self.grads[parameter]
+        self.guard(parameter, "has_grad", parameter.has_grad)
+        before: Any = getattr(parameter, "_grad", None)
+        if before is None:
+            return None
+        name = f"{parameter._name}.grad" if parameter._name else None
+        node = Node(
+            INPUT, (), {"gradient": parameter}, before.node.aval, None, parameter.leaf.where,
+            None, name,
+        )  # fmt: skip
+        self.grads[parameter] = self.grad_reads[parameter] = node
+        return node
+
+    def guard(self, owner: Any, name: str, value: Any) -> None:
+        """Note that the trace depends on a plain attribute, such as ``layer.training``."""
+        self.guards.setdefault((id(owner), name), (owner, name, value))
+
+    @property
+    def valid(self) -> bool:
+        """Whether every attribute that the trace depended on still has its value."""
+        return all(getattr(o, name) == value for o, name, value in self.guards.values())
+
+
+def guarded(owner: Any, name: str, value: Any) -> Any:
+    """Return ``value``; while tracing, note that the trace depends on it."""
+    if recorder.tape is not None:
+        recorder.tape.guard(owner, name, value)
+    return value
+
+
+def placeholder(aval: Aval, name: str | None = None) -> Node:
+    """Return a node for an argument whose value is not known."""
+    return Node(INPUT, (), {}, aval, None, where(recorder.scope), None, name)
+
+
+def constant(aval: Aval, value: Any) -> Node:
+    """Return a node for a known array."""
+    return Node(CONSTANT, (), {}, aval, value, where(recorder.scope))
+
+
+def record(
+    primitive: Primitive,
+    inputs: tuple[Node, ...],
+    params: dict[str, Any],
+    aval: Aval,
+    value: Any,
+) -> Node:
+    """Append one operation to the tape. Every node but a leaf is made here.
+
+    The node's place is the user's line; a node of a backward pass has its partner's,
+    and a copy has the original's.
+    """
+    now = recorder
+    partner, source, name = now.partner, now.source, None
+    if source is not None:
+        at, name = source.where, source.name
+        partner = partner or source.partner
+    elif partner is not None:
+        at = partner.where
+    else:
+        at = where(now.scope, 3)
+    if value is None:
+        if now.tape is not None and now.tape.closed:
+            for i in inputs:
+                if i.inputs and i.value is not None:  # known: becomes a constant of the graph
+                    capture = now.tape.capture
+                    inputs = tuple([
+                        capture(i) if i.inputs and i.value is not None else i for i in inputs
+                    ])  # fmt: skip
+                    break
+    elif not now.recording:
+        return Node(INPUT, (), {}, aval, value, at, None, name)
+    return Node(primitive, inputs, params, aval, value, at, partner, name, not now.recording)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing at the prompt; let no gradient flow through what is traced."""
+    before = recorder.recording
+    recorder.recording = False
+    try:
+        yield
+    finally:
+        recorder.recording = before
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Give all nodes recorded inside the layer or function name ``name``."""
+    before = recorder.scope
+    recorder.scope = (*before, name)
+    try:
+        yield
+    finally:
+        recorder.scope = before
+
+
+@contextmanager
+def serving(partner: Node | None = None, source: Node | None = None) -> Iterator[None]:
+    """Attribute what is recorded inside to a forward node, or to the node it copies."""
+    before = recorder.partner, recorder.source
+    recorder.partner, recorder.source = partner, source
+    try:
+        yield
+    finally:
+        recorder.partner, recorder.source = before
+
+
+__all__ += ["Each", "guarded", "registry"]

@@ -1,0 +1,496 @@
+"""Tensor: the one array type. At the prompt it has a value; while tracing it has none.
+
+A tensor is a handle on a node. Operators and methods look their function up by name
+in ``functions``, which ``ops`` fills: this floor does not know what addition is.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ..dtypes import Array, DType, DTypeLike
+from ..errors import BackendUnavailable, MinigradError, ShapeError, TraceError
+from ..shapes import Shape
+from .late import call
+from .node import Node, ancestors
+from .primitive import Primitive
+from .tape import INPUT, record
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+__all__ = ["Tensor", "apply", "compute", "functions"]
+
+#: What operators and methods call, by name; filled by ``minigrad.ops``.
+functions: dict[str, Callable[..., Any]] = {}
+
+NO_PARAMS: Final[dict[str, Any]] = {}
+
+
+class Tensor:
+    """An array that remembers how it was made.
+
+    Make one with ``mg.tensor``. Operators follow NumPy, names the Python Array API
+    standard. ``t.graph()`` is the static graph of everything that produced ``t``;
+    ``t.backward()`` derives gradients into ``.grad`` of the tensors and parameters
+    that require them.
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_trainable", "node")
+
+    __array_ufunc__ = None  # let NumPy arrays on the left hand over to our operators
+    node: Node
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    # What it is ----------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """The size of each axis."""
+        return self.node.aval.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self.node.aval.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.node.aval.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.node.aval.size
+
+    @property
+    def device(self) -> str:
+        """Where the value is: ``"cpu"``, or ``"cuda:0"`` for CuPy arrays."""
+        value = self.node.value
+        return "cpu" if value is None or isinstance(value, np.ndarray) else f"cuda:{value.device.id}"
+
+    @property
+    def name(self) -> str | None:
+        """The name given by ``mg.tensor(..., name=)`` or ``mg.tag``."""
+        return self.node.name
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix."""
+        if self.ndim != 2:
+            raise ShapeError(
+                f"T: needs 2 axes, got shape {self.shape}",
+                fix="use .mT for the last two axes, or mg.permute_dims",
+            )
+        return functions["permute_dims"](self, (1, 0))  # type: ignore[no-any-return]
+
+    @property
+    def mT(self) -> Tensor:
+        """The transpose of the last two axes."""
+        return functions["matrix_transpose"](self)  # type: ignore[no-any-return]
+
+    # Its value -----------------------------------------------------------------
+
+    @property
+    def value(self) -> Any:
+        """The NumPy or CuPy array itself. Treat it as read-only.
+
+        Raises
+        ------
+        TraceError
+            While tracing: there is no value yet.
+        """
+        value = self.node.value
+        if value is None:
+            raise _no_value(self, "its value")
+        return value
+
+    def numpy(self) -> Array:
+        """Return a copy as a NumPy array that may be changed freely."""
+        value = self.value
+        return np.array(value if isinstance(value, np.ndarray) else value.get())
+
+    def item(self) -> float | int | bool:
+        """Return the only element as a Python number."""
+        if self.size != 1:
+            raise ShapeError(
+                f"item: needs exactly one element, got shape {self.shape}",
+                fix="reduce first, e.g. t.sum().item(), or use t.numpy()",
+            )
+        return self.value.item()  # type: ignore[no-any-return]
+
+    def tolist(self) -> Any:
+        """Return nested Python lists."""
+        return self.value.tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy:
+            return self.numpy().astype(dtype or self.dtype)
+        value = self.value
+        array = np.asarray(value if isinstance(value, np.ndarray) else value.get(), dtype)
+        if array is value:
+            array = array.view()
+            array.flags.writeable = False
+        return array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        value = self.value
+        if isinstance(value, np.ndarray) and not (value.flags.writeable and value.flags.c_contiguous):
+            value = value.copy()  # NumPy refuses to export a read-only array
+        return value.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.value.__dlpack_device__()  # type: ignore[no-any-return]
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return sys.modules["minigrad"]
+
+    def __bool__(self) -> bool:
+        if self.node.value is None:
+            raise _no_value(self, "a truth value, as `if` and `while` do,")
+        return bool(self.item()) if self.size == 1 else self._ambiguous()
+
+    def _ambiguous(self) -> bool:
+        raise ShapeError(
+            f"the truth value of shape {self.shape} is ambiguous",
+            fix="use .any() or .all()",
+        )
+
+    def __float__(self) -> float:
+        return float(self._scalar("float()"))
+
+    def __int__(self) -> int:
+        return int(self._scalar("int()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar("complex()"))
+
+    def __index__(self) -> int:
+        value = self._scalar("an index")
+        if self.node.aval.kind not in "iu":
+            raise TypeError(f"only integer tensors can be an index, got {self.dtype}")
+        return int(value)
+
+    def _scalar(self, what: str) -> Any:
+        if self.node.value is None:
+            raise _no_value(self, what)
+        return self.item()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __repr__(self) -> str:
+        node = self.node
+        name = f", name={node.name!r}" if node.name else ""
+        if node.value is None:
+            return f"tensor({node.aval!r}, traced at {node.origin.label}{name})"
+        text = np.array2string(np.asarray(self), separator=", ", prefix="tensor(", threshold=200)
+        shape = f", shape={self.shape}" if self.size == 0 or self.size > 200 else ""
+        return f"tensor({text}{shape}, dtype={self.dtype}{name})"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return call("display", self)  # type: ignore[no-any-return]
+
+    # Its history and gradient --------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether ``backward`` fills ``.grad``; for a computed tensor, of any it depends on."""
+        if not self.node.inputs:
+            return getattr(self, "_trainable", False)
+        return any("owner" in n.params or _trainable(n) for n in ancestors([self.node]))
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.node.inputs:
+            raise MinigradError(
+                "requires_grad: this tensor was computed, it is not a leaf",
+                fix="set it on the tensor made by mg.tensor, or use .detach() first",
+            )
+        if wanted:
+            call("check_differentiable", self.node, "requires_grad")
+            self.node = Node(
+                INPUT, (), {"owner": weakref.ref(self)}, self.node.aval, self.node.value,
+                self.node.where, None, self.node.name,
+            )  # fmt: skip
+        else:
+            self.node.params.pop("owner", None)
+        self._trainable = wanted
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The accumulated gradient, or None before ``backward``."""
+        return getattr(self, "_grad", None)
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        self._grad = value
+
+    def backward(self, cotangent: Any = None) -> None:
+        """Add the gradient of this tensor to ``.grad`` of all that require it.
+
+        Parameters
+        ----------
+        cotangent
+            The gradient with respect to this tensor itself, of the same shape. May be
+            left out for a scalar, where it is 1.
+        """
+        call("backward", self, cotangent)
+
+    def detach(self) -> Tensor:
+        """Return the same value without its history: no gradient flows back."""
+        return functions["stop_gradient"](self)  # type: ignore[no-any-return]
+
+    def graph(self) -> Graph:
+        """Return the static graph of everything that produced this tensor, with values."""
+        return call("history", self)  # type: ignore[no-any-return]
+
+    def to(self, target: Any) -> Tensor:
+        """Return the tensor on another device (``"cpu"``, ``"cupy"``) or with another dtype."""
+        return functions["to"](self, target)  # type: ignore[no-any-return]
+
+    # Indexing ------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return functions["getitem"](self, key)  # type: ignore[no-any-return]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise MinigradError(
+            "a tensor is not changed in place: its value is part of the graph",
+            fix="use mg.where(mask, new, t), or t.numpy() for an array of your own",
+        )
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a scalar tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    # Operators -----------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return functions["add"](self, other)  # type: ignore[no-any-return]
+
+    def __radd__(self, other: Any) -> Tensor:
+        return functions["add"](other, self)  # type: ignore[no-any-return]
+
+    def __sub__(self, other: Any) -> Tensor:
+        return functions["subtract"](self, other)  # type: ignore[no-any-return]
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return functions["subtract"](other, self)  # type: ignore[no-any-return]
+
+    def __mul__(self, other: Any) -> Tensor:
+        return functions["multiply"](self, other)  # type: ignore[no-any-return]
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return functions["multiply"](other, self)  # type: ignore[no-any-return]
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return functions["divide"](self, other)  # type: ignore[no-any-return]
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return functions["divide"](other, self)  # type: ignore[no-any-return]
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return functions["floor_divide"](self, other)  # type: ignore[no-any-return]
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return functions["floor_divide"](other, self)  # type: ignore[no-any-return]
+
+    def __mod__(self, other: Any) -> Tensor:
+        return functions["remainder"](self, other)  # type: ignore[no-any-return]
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return functions["remainder"](other, self)  # type: ignore[no-any-return]
+
+    def __pow__(self, other: Any) -> Tensor:
+        return functions["pow"](self, other)  # type: ignore[no-any-return]
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return functions["pow"](other, self)  # type: ignore[no-any-return]
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return functions["matmul"](self, other)  # type: ignore[no-any-return]
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return functions["matmul"](other, self)  # type: ignore[no-any-return]
+
+    def __neg__(self) -> Tensor:
+        return functions["negative"](self)  # type: ignore[no-any-return]
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return functions["abs"](self)  # type: ignore[no-any-return]
+
+    def __invert__(self) -> Tensor:
+        return functions["bitwise_invert"](self)  # type: ignore[no-any-return]
+
+    def __and__(self, other: Any) -> Tensor:
+        return functions["bitwise_and"](self, other)  # type: ignore[no-any-return]
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Tensor:
+        return functions["bitwise_or"](self, other)  # type: ignore[no-any-return]
+
+    __ror__ = __or__
+
+    def __xor__(self, other: Any) -> Tensor:
+        return functions["bitwise_xor"](self, other)  # type: ignore[no-any-return]
+
+    __rxor__ = __xor__
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return functions["bitwise_left_shift"](self, other)  # type: ignore[no-any-return]
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return functions["bitwise_left_shift"](other, self)  # type: ignore[no-any-return]
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return functions["bitwise_right_shift"](self, other)  # type: ignore[no-any-return]
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return functions["bitwise_right_shift"](other, self)  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return functions["equal"](self, other)  # type: ignore[no-any-return]
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return functions["not_equal"](self, other)  # type: ignore[no-any-return]
+
+    def __lt__(self, other: Any) -> Tensor:
+        return functions["less"](self, other)  # type: ignore[no-any-return]
+
+    def __le__(self, other: Any) -> Tensor:
+        return functions["less_equal"](self, other)  # type: ignore[no-any-return]
+
+    def __gt__(self, other: Any) -> Tensor:
+        return functions["greater"](self, other)  # type: ignore[no-any-return]
+
+    def __ge__(self, other: Any) -> Tensor:
+        return functions["greater_equal"](self, other)  # type: ignore[no-any-return]
+
+    __hash__ = object.__hash__
+
+    # Methods, for those who type them by habit ----------------------------------
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """Return the tensor converted to ``dtype``."""
+        return functions["astype"](self, dtype)  # type: ignore[no-any-return]
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Return the elements in another shape; one size may be -1."""
+        return functions["reshape"](self, shape[0] if len(shape) == 1 else shape)  # type: ignore[no-any-return]
+
+    def squeeze(self, axis: int | Sequence[int]) -> Tensor:
+        """Remove axes of size 1."""
+        return functions["squeeze"](self, axis)  # type: ignore[no-any-return]
+
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+        """Return the sum over ``axis``; see ``mg.sum``."""
+        return functions["sum"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+        """Return the mean over ``axis``; see ``mg.mean``."""
+        return functions["mean"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def var(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+        """Return the variance over ``axis``; see ``mg.var``."""
+        return functions["var"](self, axis, correction=correction, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def std(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+        """Return the standard deviation over ``axis``; see ``mg.std``."""
+        return functions["std"](self, axis, correction=correction, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def prod(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+        """Return the product over ``axis``."""
+        return functions["prod"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def max(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+        """Return the maximum over ``axis``; tied winners share the cotangent."""
+        return functions["max"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def min(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+        """Return the minimum over ``axis``; tied winners share the cotangent."""
+        return functions["min"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def any(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+        """Return whether any element over ``axis`` is true."""
+        return functions["any"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def all(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+        """Return whether all elements over ``axis`` are true."""
+        return functions["all"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+        """Return the index of the first maximum over ``axis``."""
+        return functions["argmax"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+        """Return the index of the first minimum over ``axis``."""
+        return functions["argmin"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def _trainable(node: Node) -> bool:
+    return getattr(node.params.get("cell"), "trainable", False)
+
+
+def _no_value(tensor: Tensor, wanted: str) -> TraceError:
+    return TraceError(
+        f"a traced tensor was asked for {wanted} but has no value while tracing",
+        operands=[tensor.node.describe()],
+        fix="use mg.where(condition, a, b) instead of `if`; keep float(), .item() and .numpy() "
+        "outside the function given to mg.trace, mg.compile or mg.vmap",
+    )
+
+
+def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any]) -> Any:
+    """Return the reference result on arrays: infinities and NaN come without warnings."""
+    try:
+        with np.errstate(all="ignore"):
+            result = primitive.reference(*values, **params)
+    except TypeError as error:
+        kinds = {type(v).__module__.partition(".")[0] for v in values}
+        if len(kinds) > 1:
+            raise BackendUnavailable(
+                f"{primitive.name}: the operands are on different devices",
+                operands=[f"{type(v).__module__}  shape {v.shape}  {v.dtype}" for v in values],
+                fix='move one of them, e.g. x.to("cupy") or model.to("cpu")',
+            ) from error
+        raise
+    return np.asarray(result) if isinstance(result, np.generic) else result
+
+
+def apply(
+    primitive: Primitive,
+    operands: tuple[Tensor, ...],
+    params: dict[str, Any] = NO_PARAMS,
+) -> Tensor:
+    """Apply a primitive to tensors of exactly fitting types: check, compute, record.
+
+    Casting and broadcasting come before, in ``door``.
+    """
+    nodes = tuple([x.node for x in operands])
+    try:
+        aval = primitive.aval(*[n.aval for n in nodes], **params)
+    except MinigradError as error:
+        error.operands = error.operands or tuple(n.describe() for n in nodes)
+        raise
+    values = [n.value for n in nodes]
+    for value in values:
+        if value is None:
+            return Tensor(record(primitive, nodes, params, aval, None))
+    return Tensor(record(primitive, nodes, params, aval, compute(primitive, values, params)))

@@ -1,0 +1,94 @@
+"""A graph applied as one operation.
+
+A call folds a sub-program into one node: random bits, a checkpointed function, a
+compiled function used at the prompt. It has no rule of its own: a transformation that
+meets one looks inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..core.aval import Aval
+from ..core.graph import Graph
+from ..core.late import call as late
+from ..core.node import Node
+from ..core.primitive import Each, Primitive, register
+from ..core.tape import recorder
+from ..core.tensor import Tensor, apply
+from ..errors import GraphInvalid
+
+__all__ = ["call_p", "expand", "replay"]
+
+
+def _call_aval(*avals: Aval, graph: Graph, index: int) -> Aval:
+    wanted = tuple(n.aval for n in graph.inputs)
+    if wanted != avals:
+        raise GraphInvalid(f"call: {graph.name} takes {wanted}, not {avals}")
+    return graph.outputs[index].aval
+
+
+def _call_reference(*arrays: Any, graph: Graph, index: int) -> Any:
+    return late("evaluate", graph, arrays)[index]
+
+
+def replay(
+    nodes: Sequence[Node],
+    known: dict[Node, Tensor],
+    step: Callable[[Node, tuple[Tensor, ...]], Tensor] | None = None,
+) -> dict[Node, Tensor]:
+    """Record nodes again on other inputs, keeping each one's place in the user's code.
+
+    ``known`` maps nodes to the tensors that stand for them, and is filled. Nodes none
+    of whose inputs changed are taken as they are. ``step`` says what to record instead
+    of the node itself.
+    """
+    before = recorder.source
+    try:
+        for node in nodes:
+            if node in known or not any(i in known for i in node.inputs):
+                continue
+            operands = tuple([known[i] if i in known else Tensor(i) for i in node.inputs])
+            recorder.source = node
+            known[node] = (
+                step(node, operands) if step else apply(node.primitive, operands, node.params)
+            )
+    finally:
+        recorder.source = before
+    return known
+
+
+def expand(operands: Sequence[Tensor], graph: Graph, index: int) -> Tensor:
+    """Return what a call computes, recorded node by node."""
+    known = dict(zip(graph.inputs, operands, strict=True))
+    out = graph.outputs[index]
+    replay(graph.nodes, known)
+    return known[out] if out in known else Tensor(out)
+
+
+def _call_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, graph: Graph, index: int) -> Tensor | None:
+    return late("call.vjp", i, g, xs, graph, index)  # type: ignore[no-any-return]
+
+
+def _call_batch(
+    p: Primitive, xs: Sequence[Tensor], batched: Sequence[bool], size: int, params: dict[str, Any]
+) -> Tensor:
+    return late("call.batch", xs, batched, size, params["graph"], params["index"])  # type: ignore[no-any-return]
+
+
+call_p = register(
+    Primitive(
+        name="call",
+        kind="call",
+        aval=_call_aval,
+        reference=_call_reference,
+        vjp=Each(_call_vjp),
+        batch=_call_batch,
+        latex=r"\mathrm{{{graph.name}}}({0})",
+        samples=(),
+        note="Stands for a graph. Differentiation and batching look inside; its gradient computes "
+        "the inside again, which is what mg.checkpoint is for.",
+        analytic=False,
+    )
+)

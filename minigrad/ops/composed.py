@@ -1,0 +1,177 @@
+"""Functions composed of primitives: moments, soft maxima, sigmoid. No rules, only formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from math import log as ln
+from math import prod
+from typing import Any, ParamSpec, TypeVar
+
+from ..core.door import as_tensor, module_of
+from ..core.late import call
+from ..core.node import Node
+from ..core.tape import INPUT, scope
+from ..core.tensor import Tensor, apply
+from ..shapes import axes_of
+from .analytic import exp, log, log1p, sqrt
+from .arithmetic import as_float, astype, divide, stop_gradient
+from .kinds import ArrayLike
+from .logic import greater, greater_equal, isfinite, isinf, where
+from .reductions import max
+from .structural import reshape, reshape_p, sum
+
+AxisLike = int | Sequence[int] | None
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def composed(function: Callable[P, R]) -> Callable[P, R]:
+    """Record what the function does under its name, so that pictures can fold it."""
+
+    @wraps(function)
+    def scoped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with scope(function.__name__):
+            return function(*args, **kwargs)
+
+    return scoped
+
+
+def _floating(x: ArrayLike) -> Tensor:
+    return as_tensor(as_float(x))
+
+
+def _count(x: Tensor, axis: AxisLike, what: str) -> int:
+    return prod(x.shape[a] for a in axes_of(axis, x.ndim, what))
+
+
+def mean(x: ArrayLike, axis: AxisLike = None, *, keepdims: bool = False) -> Tensor:
+    """Return the mean over ``axis``, over everything if it is None.
+
+    Integers and booleans are averaged in the default floating dtype.
+    """
+    x = _floating(x)
+    return sum(x, axis, keepdims=keepdims) / float(_count(x, axis, "mean"))
+
+
+def var(
+    x: ArrayLike, axis: AxisLike = None, *, correction: float = 0.0, keepdims: bool = False
+) -> Tensor:
+    """Return the variance over ``axis``: the sum of squared deviations over n - correction."""
+    x = _floating(x)
+    centred = x - mean(x, axis, keepdims=True)
+    n = _count(x, axis, "var") - correction
+    return sum(centred * centred, axis, keepdims=keepdims) / float(n)
+
+
+def std(
+    x: ArrayLike, axis: AxisLike = None, *, correction: float = 0.0, keepdims: bool = False
+) -> Tensor:
+    """Return the standard deviation over ``axis``: the square root of the variance."""
+    return sqrt(var(x, axis, correction=correction, keepdims=keepdims))
+
+
+@composed
+def logsumexp(x: ArrayLike, axis: AxisLike = None, *, keepdims: bool = False) -> Tensor:
+    """Return log(sum(exp(x))) over ``axis``, without overflow."""
+    x = _floating(x)
+    top = stop_gradient(max(x, axis, keepdims=True))
+    top = where(isfinite(top), top, 0.0)
+    total = log(sum(exp(x - top), axis, keepdims=keepdims))
+    return total + (top if keepdims else reshape(top, total.shape))
+
+
+@composed
+def softmax(x: ArrayLike, axis: int = -1) -> Tensor:
+    """Return exp(x) / sum(exp(x)) along ``axis``, without overflow."""
+    x = _floating(x)
+    e = exp(x - stop_gradient(max(x, axis, keepdims=True)))
+    return e / sum(e, axis, keepdims=True)
+
+
+@composed
+def log_softmax(x: ArrayLike, axis: int = -1) -> Tensor:
+    """Return the logarithm of softmax along ``axis``, exact for small probabilities."""
+    x = _floating(x)
+    shifted = x - stop_gradient(max(x, axis, keepdims=True))
+    return shifted - log(sum(exp(shifted), axis, keepdims=True))
+
+
+@composed
+def sigmoid(x: ArrayLike) -> Tensor:
+    """Return 1 / (1 + exp(-x)), exact in both tails.
+
+    Only exponentials of numbers up to 0 are taken, so nothing overflows, forward or back.
+    """
+    x = _floating(x)
+    positive = greater_equal(x, 0)
+    z = exp(where(positive, -x, x))
+    return where(positive, 1.0, z) / (z + 1.0)
+
+
+@composed
+def logaddexp(x1: ArrayLike, x2: ArrayLike) -> Tensor:
+    """Return log(exp(x1) + exp(x2)), without overflow."""
+    a, b = _floating(x1), _floating(x2)
+    first = greater(a, b)
+    high, low = where(first, a, b), where(first, b, a)
+    return high + log1p(exp(where(isinf(high), 0.0, low - high)))
+
+
+def log2(x: ArrayLike) -> Tensor:
+    """Return the logarithm of x to base 2."""
+    return log(x) / ln(2.0)
+
+
+def log10(x: ArrayLike) -> Tensor:
+    """Return the logarithm of x to base 10."""
+    return log(x) / ln(10.0)
+
+
+def hypot(x1: ArrayLike, x2: ArrayLike) -> Tensor:
+    """Return sqrt(x1^2 + x2^2), without overflow in between."""
+    a, b = abs(_floating(x1)), abs(_floating(x2))
+    larger = greater(a, b)
+    high, low = where(larger, a, b), where(larger, b, a)
+    ratio = low / where(greater(high, 0), high, 1.0)
+    return high * sqrt(ratio * ratio + 1.0)
+
+
+def reciprocal(x: ArrayLike) -> Tensor:
+    """Return 1 / x."""
+    return divide(1.0, x)
+
+
+def tag(x: ArrayLike, name: str) -> Tensor:
+    """Name an intermediate result, and return it.
+
+    The name shows in pictures and text, and is the key in
+    ``mg.testing.compare_gradients(..., hand={"u": d_u})`` and ``graph.grad(["u"])``.
+    """
+    x = as_tensor(x)
+    node = x.node
+    if (node.name and node.name != name) or node.primitive.kind in ("leaf", "creation"):
+        x = apply(reshape_p, (x,), {"shape": x.shape})  # a node of its own
+        node = x.node
+    node.name = name
+    return x
+
+
+def to(x: Tensor, target: Any) -> Tensor:
+    """Return x with another dtype, or on another device (``"cpu"``, ``"cupy"``).
+
+    A conversion of dtype is recorded. A move to another device is a copy without history.
+    """
+    if isinstance(target, str) and target in ("cpu", "numpy", "cupy", "cuda", "gpu"):
+        return _moved(x, "cupy" if target in ("cupy", "cuda", "gpu") else "numpy")
+    return astype(x, target)
+
+
+def _moved(x: Tensor, library: str) -> Tensor:
+    value = x.value
+    if module_of(value).__name__ == library:
+        return x
+    array = call("move", value, library)
+    node = x.node
+    return Tensor(Node(INPUT, (), {}, node.aval, array, node.where, None, node.name))
+

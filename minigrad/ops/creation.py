@@ -1,0 +1,218 @@
+"""Tensors made from nothing: constants of a value, counting, identity matrices, triangles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.aval import Aval
+from ..core.aval import aval as aval_of
+from ..core.door import array_module, as_tensor, cast, is_number
+from ..core.door import full as filled
+from ..core.primitive import Primitive, Sample, register
+from ..core.tape import record
+from ..core.tensor import Tensor, compute
+from ..dtypes import DType, DTypeLike, as_dtype, get_default_dtype, int64
+from ..dtypes import bool as bool_
+from ..errors import DtypeError, ShapeError
+from ..shapes import Shape, as_shape
+from .kinds import ArrayLike
+from .logic import equal, less_equal, where
+from .structural import broadcast_to, moveaxis, reshape
+
+
+def _unbatched(*_: Any) -> Tensor:
+    raise AssertionError("a creation has no operands, so nothing of it can be batched")
+
+
+def _full_reference(module: Any, *, value: float, shape: Shape, dtype: DType) -> Any:
+    """Return one element, repeated by zero strides: no memory for a large constant."""
+    one = module.asarray(value, dtype)
+    if module is np:
+        return np.ndarray(shape, dtype, one, 0, (0,) * len(shape))
+    return module.broadcast_to(one, shape)
+
+
+full_p = register(
+    Primitive(
+        name="full",
+        kind="creation",
+        aval=lambda *, value, shape, dtype: aval_of(shape, dtype),
+        reference=_full_reference,
+        vjp=(),
+        batch=_unbatched,
+        latex="{value}",
+        note="A literal. Its one element is repeated by strides of 0.",
+        samples=(Sample((), {"value": 1.5, "shape": (2, 3), "dtype": np.dtype(np.float64)}),),
+        analytic=True,
+    )
+)
+
+
+def _iota_aval(*, shape: Shape, axis: int, dtype: DType) -> Aval:
+    return aval_of(shape, dtype)
+
+
+def _iota_reference(module: Any, *, shape: Shape, axis: int, dtype: DType) -> Any:
+    line = module.arange(shape[axis], dtype=dtype)
+    line = line.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return module.broadcast_to(line, shape)
+
+
+iota_p = register(
+    Primitive(
+        name="iota",
+        kind="creation",
+        aval=_iota_aval,
+        reference=_iota_reference,
+        vjp=(),
+        batch=_unbatched,
+        latex=r"\iota",
+        note="The index along one axis; masks, ranges and identities are comparisons of it.",
+        samples=(Sample((), {"shape": (2, 3), "axis": 1, "dtype": np.dtype(np.int64)}),),
+        analytic=True,
+    )
+)
+
+
+def _new(p: Primitive, **params: Any) -> Tensor:
+    """Record a creation: unlike the door's literals, it belongs to the user's line."""
+    value = compute(p, [array_module()], params)
+    return Tensor(record(p, (), params, aval_of(params["shape"], params["dtype"]), value))
+
+
+def iota(shape: Shape, axis: int = 0, dtype: DType = int64) -> Tensor:
+    """Return the index of each element along ``axis``."""
+    return _new(iota_p, shape=shape, axis=axis, dtype=dtype)
+
+
+def full(shape: Any, fill_value: ArrayLike, *, dtype: DTypeLike = None) -> Tensor:
+    """Return a tensor of one value. Without ``dtype``: that of the value, or its default."""
+    size = as_shape(shape)
+    if not is_number(fill_value):
+        value = as_tensor(fill_value)
+        return broadcast_to(value if dtype is None else cast(value, as_dtype(dtype)), size)
+    kinds = {bool: bool_, int: int64, float: get_default_dtype()}
+    chosen = kinds[type(fill_value)] if dtype is None else as_dtype(dtype)
+    return _new(full_p, value=fill_value, shape=size, dtype=chosen)
+
+
+def _default(dtype: DTypeLike) -> DType:
+    return get_default_dtype() if dtype is None else as_dtype(dtype)
+
+
+def zeros(shape: Any, *, dtype: DTypeLike = None) -> Tensor:
+    """Return a tensor of zeros."""
+    return full(shape, 0, dtype=_default(dtype))
+
+
+def ones(shape: Any, *, dtype: DTypeLike = None) -> Tensor:
+    """Return a tensor of ones."""
+    return full(shape, 1, dtype=_default(dtype))
+
+
+def empty(shape: Any, *, dtype: DTypeLike = None) -> Tensor:
+    """Return a tensor of any values: zeros, since a tensor cannot be written to later."""
+    return zeros(shape, dtype=dtype)
+
+
+def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: DTypeLike = None) -> Tensor:
+    """Return a tensor of one value with the shape and dtype of x."""
+    x = as_tensor(x)
+    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype)
+
+
+def zeros_like(x: ArrayLike, /, *, dtype: DTypeLike = None) -> Tensor:
+    """Return zeros with the shape and dtype of x."""
+    return full_like(x, 0, dtype=dtype)
+
+
+def ones_like(x: ArrayLike, /, *, dtype: DTypeLike = None) -> Tensor:
+    """Return ones with the shape and dtype of x."""
+    return full_like(x, 1, dtype=dtype)
+
+
+def empty_like(x: ArrayLike, /, *, dtype: DTypeLike = None) -> Tensor:
+    """Return zeros with the shape and dtype of x."""
+    return zeros_like(x, dtype=dtype)
+
+
+def arange(
+    start: float, /, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None
+) -> Tensor:
+    """Return start, start + step, ... before stop; integers give int64, floats the default dtype."""
+    if stop is None:
+        start, stop = 0, start
+    if step == 0:
+        raise ShapeError("arange: the step must not be 0")
+    if dtype is None:
+        whole = all(isinstance(v, int) for v in (start, stop, step))
+        wanted = int64 if whole else get_default_dtype()
+    else:
+        wanted = as_dtype(dtype)
+    n = max(0, -int((start - stop) // step))
+    count = iota((n,), 0, wanted)
+    scaled = count if step == 1 else count * step
+    return scaled if start == 0 else scaled + start
+
+
+def linspace(
+    start: float, stop: float, /, num: int, *, dtype: DTypeLike = None, endpoint: bool = True
+) -> Tensor:
+    """Return ``num`` evenly spaced numbers from start to stop, stop included if ``endpoint``."""
+    wanted = _default(dtype)
+    if wanted.kind != "f":
+        raise DtypeError(f"linspace: {wanted} is not floating")
+    return as_tensor(np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted))
+
+
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = None) -> Tensor:
+    """Return a matrix with ones on the k-th diagonal and zeros elsewhere."""
+    shape = (n_rows, n_rows if n_cols is None else n_cols)
+    return cast(equal(iota(shape, 0) + k, iota(shape, 1)), _default(dtype))
+
+
+def _triangle(x: ArrayLike, k: int, lower: bool) -> Tensor:
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"{'tril' if lower else 'triu'}: needs at least 2 axes, got {x.shape}")
+    rows, columns = iota(x.shape, x.ndim - 2), iota(x.shape, x.ndim - 1)
+    keep = less_equal(columns, rows + k) if lower else less_equal(rows + k, columns)
+    return where(keep, x, filled(0, x.shape, x.dtype))
+
+
+def tril(x: ArrayLike, /, *, k: int = 0) -> Tensor:
+    """Return the lower triangle of the last two axes, up to the k-th diagonal."""
+    return _triangle(x, k, lower=True)
+
+
+def triu(x: ArrayLike, /, *, k: int = 0) -> Tensor:
+    """Return the upper triangle of the last two axes, from the k-th diagonal."""
+    return _triangle(x, k, lower=False)
+
+
+def meshgrid(*arrays: ArrayLike, indexing: str = "xy") -> list[Tensor]:
+    """Return coordinate grids of one-axis tensors, in "xy" or "ij" order."""
+    xs = [as_tensor(a) for a in arrays]
+    n = len(xs)
+    shape = tuple(x.size for x in xs)
+    grids = [
+        broadcast_to(reshape(x, [-1 if i == j else 1 for j in range(n)]), shape)
+        for i, x in enumerate(xs)
+    ]
+    return [moveaxis(g, 0, 1) for g in grids] if indexing == "xy" and n > 1 else grids
+
+
+def _from_data(x: ArrayLike, dtype: DTypeLike = None) -> Tensor:
+    return as_tensor(x, None if dtype is None else as_dtype(dtype))
+
+
+def asarray(x: ArrayLike, /, *, dtype: DTypeLike = None, copy: bool | None = None) -> Tensor:
+    """Return x as a tensor, without a copy where possible; see ``mg.tensor``."""
+    return _from_data(x, dtype)
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """Return a tensor that shares the memory of any array with ``__dlpack__``."""
+    return _from_data(x if hasattr(x, "dtype") and isinstance(x, np.ndarray) else np.from_dlpack(x))

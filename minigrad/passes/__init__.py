@@ -1,0 +1,9 @@
+"""Floor 3: graph to graph, with the same meaning."""
+
+from ..core.late import bind
+from .pipeline import finalise, simplify
+from .rules import RULES
+
+__all__ = ["RULES", "finalise", "simplify"]
+
+bind("graph.simplify", simplify)

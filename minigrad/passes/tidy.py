@@ -1,0 +1,106 @@
+"""Constant folding, merging of equal nodes, and opening of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from ..core.graph import Graph
+from ..core.node import Node
+from ..core.primitive import registry
+from ..core.tape import CONSTANT, INPUT, recorder
+from ..core.tensor import NO_PARAMS, Tensor
+from ..errors import MinigradError
+from ..ops.call import expand
+from .rewrite import literal, make, rebuild
+
+__all__ = ["fold", "inline", "merge"]
+
+_SMALL = 1 << 12  # elements: larger results are cheaper to compute again than to keep
+
+
+def fold(graph: Graph) -> Graph:
+    """Return the graph with operations on literals, and small ones on constants, done."""
+    given = set(graph.inputs)
+
+    def step(node: Node) -> Node:
+        if not node.inputs or node.name or node.primitive.kind == "call":
+            return node
+        if node.primitive.name in ("barrier", "stop_gradient", "in_range"):
+            return node
+        if any(i.inputs or i.value is None or i in given for i in node.inputs):
+            return node
+        numbers = [literal(i) for i in node.inputs]
+        try:
+            if node.primitive.kind == "elementwise" and None not in numbers:
+                return _folded_literal(node)
+            return _folded(node) if node.aval.size <= _SMALL else node
+        except (MinigradError, ValueError, OverflowError):
+            return node  # it will be raised when the graph runs, with the values at hand
+
+    return rebuild(graph, step)
+
+
+def _folded_literal(node: Node) -> Node:
+    arrays = [np.asarray(literal(i), i.aval.dtype) for i in node.inputs]
+    with np.errstate(all="ignore"):
+        result = np.asarray(node.primitive.reference(*arrays, **node.params))
+    params = {"value": result.item(), "shape": node.aval.shape, "dtype": node.aval.dtype}
+    full = make(node, "full", (), node.aval, **params)
+    full.value = registry["full"].reference(np, **params)
+    return full
+
+
+def _folded(node: Node) -> Node:
+    values = [np.asarray(i.value) for i in node.inputs]
+    with np.errstate(all="ignore"):
+        result = np.ascontiguousarray(node.primitive.reference(*values, **node.params))
+    result = result.reshape(node.aval.shape)
+    return Node(CONSTANT, (), NO_PARAMS, node.aval, result, node.where, node.partner)
+
+
+def merge(graph: Graph) -> Graph:
+    """Return the graph with equal operations on equal inputs done once."""
+    first: dict[Hashable, Node] = {}
+
+    def step(node: Node) -> Node:
+        if node.primitive is INPUT:
+            return node
+        found = first.setdefault(_key(node), node)
+        return found if node.name in (None, found.name) else node
+
+    return rebuild(graph, step)
+
+
+def _key(node: Node) -> Hashable:
+    data: Hashable = None
+    if node.primitive is CONSTANT:
+        small = node.aval.nbytes <= 256 and isinstance(node.value, np.ndarray)
+        data = node.value.tobytes() if small else id(node)
+    params = tuple((k, type(v), _exact(v)) for k, v in sorted(node.params.items()))
+    return node.primitive.name, node.inputs, params, node.aval, node.stopped, data
+
+
+def _exact(value: Any) -> Hashable:
+    """Return a key that tells -0.0 from 0.0."""
+    return repr(value) if isinstance(value, float) else value
+
+
+def inline(graph: Graph) -> Graph:
+    """Return the graph with every call replaced by what it calls."""
+    while any(n.primitive.kind == "call" for n in graph.nodes):
+        graph = rebuild(graph, _opened)
+    return graph
+
+
+def _opened(node: Node) -> Node:
+    if node.primitive.kind != "call":
+        return node
+    before = recorder.scope, recorder.recording, recorder.tape
+    recorder.recording, recorder.tape = not node.stopped, None
+    try:
+        return expand([Tensor(i) for i in node.inputs], **node.params).node
+    finally:
+        recorder.scope, recorder.recording, recorder.tape = before

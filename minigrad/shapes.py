@@ -1,0 +1,133 @@
+"""Arithmetic on shapes and axes: tuples of integers in, tuples of integers out."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import TypeAlias
+
+from .errors import ShapeError
+
+Shape: TypeAlias = tuple[int, ...]
+Axes: TypeAlias = tuple[int, ...]
+
+__all__ = [
+    "Axes",
+    "Shape",
+    "as_shape",
+    "axes_of",
+    "axis_of",
+    "broadcast",
+    "broadcast_axes",
+    "pair",
+    "reduced",
+    "resolve_reshape",
+    "size",
+]
+
+
+def size(shape: Shape) -> int:
+    """Return the number of elements."""
+    return prod(shape)
+
+
+def as_shape(shape: int | Iterable[int]) -> Shape:
+    """Return ``shape`` as a tuple; a single integer is a shape of one axis."""
+    if hasattr(shape, "__index__"):
+        return (operator.index(shape),)
+    result = tuple(operator.index(n) for n in shape)
+    if any(n < 0 for n in result):
+        raise ShapeError(f"a shape has no negative sizes, got {result}")
+    return result
+
+
+def axis_of(axis: int, ndim: int, what: str) -> int:
+    """Return ``axis`` counted from the front; ``what`` names the operation in the error."""
+    found = operator.index(axis)
+    if not -ndim <= found < ndim:
+        raise ShapeError(
+            f"{what}: axis {found} does not exist in an array of {ndim} axes",
+            fix=f"use an axis from {-ndim} to {ndim - 1}" if ndim else "a scalar has no axes",
+        )
+    return found % ndim
+
+
+def axes_of(axis: int | Sequence[int] | None, ndim: int, what: str) -> Axes:
+    """Return the sorted, non-negative axes that ``axis`` means; None means all."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = (axis,) if hasattr(axis, "__index__") else tuple(axis)  # type: ignore[arg-type]
+    found = sorted(axis_of(a, ndim, what) for a in given)  # type: ignore[arg-type]
+    if len(set(found)) != len(found):
+        raise ShapeError(f"{what}: an axis is named twice in {tuple(given)}")
+    return tuple(found)
+
+
+def reduced(shape: Shape, axes: Axes, keepdims: bool) -> Shape:
+    """Return the shape after reducing ``axes``."""
+    if keepdims:
+        return tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """Return the shape to which all broadcast; trailing axes are aligned."""
+    ndim = max(map(len, shapes), default=0)
+    result = [1] * ndim
+    for shape in shapes:
+        offset = ndim - len(shape)
+        for i, n in enumerate(shape, offset):
+            if n != 1:
+                if result[i] not in (1, n):
+                    raise ShapeError(
+                        f"shapes {' and '.join(map(str, shapes))} do not broadcast: "
+                        f"axis {i - ndim} has sizes {result[i]} and {n}",
+                        rule="aligned at the last axis, sizes are equal or one of them is 1",
+                        fix="reshape an operand, or insert an axis with mg.expand_dims",
+                    )
+                result[i] = n
+    return tuple(result)
+
+
+def broadcast_axes(small: Shape, large: Shape) -> Axes:
+    """Return the axes of ``large`` along which ``small`` is repeated."""
+    offset = len(large) - len(small)
+    stretched = (i + offset for i, n in enumerate(small) if n == 1 and large[i + offset] != 1)
+    return (*range(offset), *stretched)
+
+
+def resolve_reshape(shape: Shape, target: int | Iterable[int]) -> Shape:
+    """Return ``target`` with a -1, if any, replaced by the size that fits."""
+    wanted = (
+        (operator.index(target),)
+        if hasattr(target, "__index__")
+        else tuple(operator.index(n) for n in target)
+    )
+    unknown = [i for i, n in enumerate(wanted) if n == -1]
+    known = prod(n for n in wanted if n != -1)
+    total = size(shape)
+    fits = len(unknown) <= 1 and all(n >= -1 for n in wanted)
+    if fits and unknown:
+        fits = known > 0 and total % known == 0
+        if fits:
+            wanted = tuple(total // known if n == -1 else n for n in wanted)
+    elif fits:
+        fits = known == total
+    if not fits:
+        raise ShapeError(
+            f"reshape: {total} elements of shape {shape} do not fit shape {wanted}",
+            rule="the number of elements stays the same; one size may be -1",
+            fix="check the product of the new sizes",
+        )
+    return wanted
+
+
+def pair(value: int | Sequence[int], what: str, n: int = 2) -> tuple[int, ...]:
+    """Return ``value`` as ``n`` integers: one integer stands for all."""
+    if hasattr(value, "__index__"):
+        return (operator.index(value),) * n
+    found = tuple(operator.index(v) for v in value)  # type: ignore[union-attr]
+    if len(found) != n:
+        raise ShapeError(f"{what} has {len(found)} entries, {n} are needed", fix=f"give 1 or {n}")
+    return found

@@ -1,0 +1,36 @@
+"""Forward mode as the transpose of the transpose (Townsend, 2017): no second rule per primitive.
+
+The pullback g -> J^T g is linear in g. Its own pullback, at any g, is v -> J v. The
+first walk is recorded on a cotangent without a value, so nothing of it is computed but
+what the second walk needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.node import Node
+from ..core.tape import placeholder
+from ..core.tensor import Tensor
+from ..ops.creation import zeros
+from .vjp import differentiable_path, pullback
+
+__all__ = ["pushforward"]
+
+
+def pushforward(
+    inputs: Sequence[Node], tangents: Sequence[Tensor], outputs: Sequence[Node]
+) -> list[Tensor]:
+    """Return the tangent of each output, given those of the inputs."""
+    result = []
+    for output in outputs:
+        dummy = placeholder(output.aval, "cotangent")
+        reached = output.aval.kind == "f" and output in differentiable_path([output], inputs)
+        if not reached:
+            result.append(zeros(output.aval.shape, dtype=output.aval.dtype))
+            continue
+        back = pullback([output], [Tensor(dummy)], inputs)
+        pairs = [(b, t) for b, t in zip(back, tangents, strict=True) if b.node.value is None]
+        (tangent,) = pullback([b.node for b, _ in pairs], [t for _, t in pairs], [dummy])
+        result.append(tangent)
+    return result

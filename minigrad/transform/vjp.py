@@ -1,0 +1,136 @@
+"""Reverse mode: walk the nodes backwards and append primitives. A gradient is a graph.
+
+There is one walk. ``t.backward()``, ``mg.grad``, ``graph.grad()`` and compiled training
+steps all come here; at the prompt its rules compute at once, while tracing they record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.graph import Graph
+from ..core.node import Node, ancestors
+from ..core.primitive import Zero
+from ..core.tape import recorder
+from ..core.tensor import Tensor
+from ..errors import NotDifferentiable, ShapeError
+from ..ops.arithmetic import barrier
+from ..ops.call import expand
+from ..ops.creation import ones, zeros
+
+__all__ = ["call_vjp", "check_differentiable", "differentiable_path", "pullback", "seed"]
+
+
+def pullback(
+    outputs: Sequence[Node],
+    cotangents: Sequence[Tensor],
+    wrt: Sequence[Node],
+) -> list[Tensor]:
+    """Return the cotangent of each node of ``wrt``, given those of the outputs.
+
+    ``wrt`` may hold intermediates: the walk notes their cotangents and goes on. Where
+    no path leads from an output to a node, its cotangent is zero.
+    """
+    path = differentiable_path(outputs, wrt)
+    arriving: dict[Node, Tensor] = {}
+    for node, cotangent in zip(outputs, cotangents, strict=True):
+        if node in path:
+            _add(arriving, node, cotangent)
+    wanted = set(wrt)
+    found: dict[Node, Tensor] = {}
+    before = recorder.partner, recorder.source
+    try:
+        recorder.source = None
+        for node in reversed(path):
+            g = arriving.pop(node, None)
+            if g is None:
+                continue
+            if node in wanted:
+                found[node] = g
+            if node.stopped or not node.inputs:
+                continue
+            recorder.partner = node
+            y, xs = Tensor(node), [Tensor(i) for i in node.inputs]
+            for i, source in enumerate(node.inputs):
+                if source in path:
+                    rule = node.primitive.rule(i)
+                    part = None if isinstance(rule, Zero) else rule(g, y, *xs, **node.params)
+                    if part is not None:
+                        _add(arriving, source, part)
+    finally:
+        recorder.partner, recorder.source = before
+    return [found[n] if n in found else zeros(n.aval.shape, dtype=n.aval.dtype) for n in wrt]
+
+
+def differentiable_path(outputs: Sequence[Node], wrt: Sequence[Node]) -> dict[Node, None]:
+    """Return, in order, the nodes through which a cotangent can reach ``wrt``."""
+    since = min((n.serial for n in wrt), default=0)
+    path: dict[Node, None] = dict.fromkeys(sorted(set(wrt), key=lambda n: n.serial))
+    for node in ancestors(outputs, since=since):
+        if node.aval.kind == "f" and not node.stopped and any(i in path for i in node.inputs):
+            path[node] = None
+    return dict.fromkeys(sorted(path, key=lambda n: n.serial))
+
+
+def _add(arriving: dict[Node, Tensor], node: Node, part: Tensor) -> None:
+    """Add a cotangent to what has arrived at a node from its other consumers."""
+    present = arriving.get(node)
+    arriving[node] = part if present is None else present + part
+
+
+def check_differentiable(node: Node, what: str) -> None:
+    """Raise NotDifferentiable unless a node is floating."""
+    if node.aval.kind != "f":
+        raise NotDifferentiable(
+            f"{what}: {node.aval.dtype} has no derivative",
+            operands=[node.describe()],
+            rule="gradients exist with respect to, and of, floating-point values",
+            fix="convert it first, e.g. x.astype(mg.float32)",
+        )
+
+
+def check_cotangent(output: Node, cotangent: object, what: str) -> None:
+    """Raise unless the output is a scalar or a cotangent of its shape is given."""
+    check_differentiable(output, what)
+    if cotangent is None and output.aval.shape != ():
+        raise ShapeError(
+            f"{what}: the result has shape {output.aval.shape}, it is not a scalar",
+            operands=[output.describe()],
+            rule="the gradient of a scalar; of an array only together with a cotangent",
+            fix="reduce it with .sum() or .mean(), or pass the cotangent: a tensor of its shape",
+        )
+
+
+def seed(output: Node, cotangent: Tensor | None, what: str) -> Tensor:
+    """Return the cotangent to start with: the one given, of the right type, or 1."""
+    check_cotangent(output, cotangent, what)
+    if cotangent is None:
+        return ones((), dtype=output.aval.dtype)
+    if cotangent.shape != output.aval.shape:
+        raise ShapeError(
+            f"{what}: the cotangent has shape {cotangent.shape}, the result {output.aval.shape}",
+            operands=[output.describe()],
+            fix="give the cotangent the shape of the result",
+        )
+    return cotangent.astype(output.aval.dtype)
+
+
+def call_vjp(
+    i: int, g: Tensor, operands: Sequence[Tensor], graph: Graph, index: int
+) -> Tensor | None:
+    """Return the cotangent of operand ``i`` of a call: compute the inside again, and walk it.
+
+    The operands pass a barrier, so that no clean-up merges the second computation
+    with the first: that is what makes a checkpoint save memory.
+    """
+    if graph.inputs[i].aval.kind != "f" or graph.outputs[index].aval.kind != "f":
+        return None
+    partner, recorder.partner = recorder.partner, None
+    try:
+        guarded = [barrier(x) for x in operands]
+        y = expand(guarded, graph, index)
+    finally:
+        recorder.partner = partner
+    (part,) = pullback([y.node], [g], [guarded[i].node])
+    return part
+
