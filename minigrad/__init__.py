@@ -1,10 +1,149 @@
-from .core import *
-from .ops import public
+"""minigrad: a static-graph autodiff engine for notebooks.
+
+Functions record primitive operations into a graph; gradients are derived by walking it
+backwards, and are graphs again. See ``docs/`` and the notebooks; start with
+``python -m minigrad tour``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import dtypes, errors, nn, optim
+from .api import (
+    Compiled,
+    backends,
+    checkpoint,
+    compile,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    spec,
+    trace,
+    use,
+    value_and_grad,
+    vjp,
+    vmap,
+)
+from .core import Buffer, Graph, Node, Parameter, Tensor, bind, no_grad, registry, tensor
+from .dtypes import (
+    bool,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .ops import *  # noqa: F403  (its __all__ is the list of the array functions)
+from .ops import __all__ as _array_functions
 from .ops import random
-from .api import *
-from .dtypes import *
-from . import dtypes
-globals().update(public)
-for k in dir(dtypes):
-    if k in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split(): globals()[k]=getattr(dtypes,k)
-from .core import tensor
+
+if TYPE_CHECKING:
+    from . import data, testing, viz
+    from .checkpoints import load, save
+
+__version__ = "0.1.0"
+
+e = 2.718281828459045
+pi = 3.141592653589793
+inf = float("inf")
+nan = float("nan")
+newaxis = None
+
+#: Loaded when first used: they need time, or extras.
+_LATER = {
+    "data": ("minigrad.data", None),
+    "testing": ("minigrad.testing", None),
+    "viz": ("minigrad.viz", None),
+    "load": ("minigrad.checkpoints", "load"),
+    "save": ("minigrad.checkpoints", "save"),
+    "load_ipython_extension": ("minigrad.viz.magics", "load_ipython_extension"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+    module, attribute = _LATER[name]
+    found = import_module(module)
+    return found if attribute is None else getattr(found, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
+bind("display", "minigrad.viz.html:mimebundle")
+bind("graph.draw", "minigrad.viz.draw:draw")
+bind("graph.latex", "minigrad.viz.equations:latex")
+bind("graph.table", "minigrad.viz.table:table")
+bind("graph.to_networkx", "minigrad.viz.networkx:to_networkx")
+bind("graph.from_networkx", "minigrad.viz.networkx:from_networkx")
+
+__all__ = [
+    "Buffer",
+    "Compiled",
+    "Graph",
+    "Node",
+    "Parameter",
+    "Tensor",
+    "backends",
+    "bool",
+    "checkpoint",
+    "compile",
+    "data",
+    "dtypes",
+    "e",
+    "errors",
+    "float16",
+    "float32",
+    "float64",
+    "get_default_dtype",
+    "grad",
+    "hessian",
+    "hvp",
+    "inf",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "jacobian",
+    "jvp",
+    "load",
+    "nan",
+    "newaxis",
+    "nn",
+    "no_grad",
+    "optim",
+    "pi",
+    "random",
+    "registry",
+    "save",
+    "set_default_dtype",
+    "spec",
+    "tensor",
+    "testing",
+    "trace",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "use",
+    "value_and_grad",
+    "viz",
+    "vjp",
+    "vmap",
+]  # fmt: skip
+
+__all__ += _array_functions

@@ -17,7 +17,7 @@ from .errors import DtypeError
 
 DType: TypeAlias = np.dtype[Any]
 Array: TypeAlias = npt.NDArray[Any]
-DTypeLike: TypeAlias = npt.DTypeLike
+DTypeLike: TypeAlias = npt.DTypeLike | None
 
 bool: DType = np.dtype(np.bool_)
 int8: DType = np.dtype(np.int8)
@@ -79,7 +79,9 @@ def as_dtype(dtype: DTypeLike) -> DType:
     try:
         found: DType = np.dtype(dtype)
     except TypeError as error:
-        raise DtypeError(f"{dtype!r} is not a dtype", fix="use mg.float32, mg.int64, ...") from error
+        raise DtypeError(
+            f"{dtype!r} is not a dtype", fix="use mg.float32, mg.int64, ..."
+        ) from error
     if found not in ALL:
         raise DtypeError(
             f"dtype {found} is not supported",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import TypeAlias
+from typing import SupportsIndex, TypeAlias
 
 from .errors import ShapeError
 
@@ -34,7 +34,7 @@ def size(shape: Shape) -> int:
 
 def as_shape(shape: int | Iterable[int]) -> Shape:
     """Return ``shape`` as a tuple; a single integer is a shape of one axis."""
-    if hasattr(shape, "__index__"):
+    if isinstance(shape, SupportsIndex):
         return (operator.index(shape),)
     result = tuple(operator.index(n) for n in shape)
     if any(n < 0 for n in result):
@@ -42,7 +42,7 @@ def as_shape(shape: int | Iterable[int]) -> Shape:
     return result
 
 
-def axis_of(axis: int, ndim: int, what: str) -> int:
+def axis_of(axis: SupportsIndex, ndim: int, what: str) -> int:
     """Return ``axis`` counted from the front; ``what`` names the operation in the error."""
     found = operator.index(axis)
     if not -ndim <= found < ndim:
@@ -57,8 +57,8 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, what: str) -> Axes:
     """Return the sorted, non-negative axes that ``axis`` means; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    given = (axis,) if hasattr(axis, "__index__") else tuple(axis)  # type: ignore[arg-type]
-    found = sorted(axis_of(a, ndim, what) for a in given)  # type: ignore[arg-type]
+    given = (axis,) if isinstance(axis, SupportsIndex) else tuple(axis)
+    found = sorted(axis_of(a, ndim, what) for a in given)
     if len(set(found)) != len(found):
         raise ShapeError(f"{what}: an axis is named twice in {tuple(given)}")
     return tuple(found)
@@ -101,7 +101,7 @@ def resolve_reshape(shape: Shape, target: int | Iterable[int]) -> Shape:
     """Return ``target`` with a -1, if any, replaced by the size that fits."""
     wanted = (
         (operator.index(target),)
-        if hasattr(target, "__index__")
+        if isinstance(target, SupportsIndex)
         else tuple(operator.index(n) for n in target)
     )
     unknown = [i for i, n in enumerate(wanted) if n == -1]
@@ -125,9 +125,9 @@ def resolve_reshape(shape: Shape, target: int | Iterable[int]) -> Shape:
 
 def pair(value: int | Sequence[int], what: str, n: int = 2) -> tuple[int, ...]:
     """Return ``value`` as ``n`` integers: one integer stands for all."""
-    if hasattr(value, "__index__"):
+    if isinstance(value, SupportsIndex):
         return (operator.index(value),) * n
-    found = tuple(operator.index(v) for v in value)  # type: ignore[union-attr]
+    found = tuple(operator.index(v) for v in value)
     if len(found) != n:
         raise ShapeError(f"{what} has {len(found)} entries, {n} are needed", fix=f"give 1 or {n}")
     return found

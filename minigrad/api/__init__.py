@@ -1,7 +1,8 @@
 """Floor 5: the joiner. Functions in, functions, graphs and compiled steps out."""
 
-from ..backends import backends
-from ..core.late import bind
+from minigrad.backends import backends
+from minigrad.core.late import bind
+
 from .backward import backward
 from .compiled import Compiled, compile, use
 from .derivatives import (

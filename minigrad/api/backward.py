@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.door import as_tensor
-from ..core.node import Node, ancestors
-from ..core.state import Parameter
-from ..core.tape import INPUT, no_grad, recorder
-from ..core.tensor import Tensor
-from ..errors import NotDifferentiable, TraceError
-from ..transform import pullback, seed
+from minigrad.core.door import as_tensor
+from minigrad.core.node import Node, ancestors
+from minigrad.core.state import Parameter
+from minigrad.core.tape import INPUT, no_grad, recorder
+from minigrad.core.tensor import Tensor
+from minigrad.errors import NotDifferentiable, TraceError
+from minigrad.transform import pullback, seed
 
 __all__ = ["backward"]
 

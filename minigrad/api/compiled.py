@@ -8,18 +8,19 @@ from functools import partial, update_wrapper
 from threading import Lock
 from typing import Any
 
-from ..backends import backend_named
-from ..backends.base import Backend
-from ..core.door import as_tensor, set_array_module
-from ..core.graph import Graph
-from ..core.node import Node
-from ..core.state import Parameter
-from ..core.tape import Tape, placeholder, recorder
-from ..core.tensor import Tensor, apply
-from ..errors import MinigradError
-from ..ops.call import call_p
-from ..passes import finalise
-from ..trees import Tree, flatten
+from minigrad.backends import backend_named
+from minigrad.backends.base import Backend
+from minigrad.core.door import as_tensor, set_array_module
+from minigrad.core.graph import Graph
+from minigrad.core.late import call
+from minigrad.core.node import Node
+from minigrad.core.tape import Tape, placeholder, recorder
+from minigrad.core.tensor import Tensor
+from minigrad.errors import MinigradError
+from minigrad.ops.call import call_p
+from minigrad.passes import finalise
+from minigrad.trees import Tree, flatten
+
 from .tracing import graph_of, is_array, names_of, output_nodes, state_value
 
 __all__ = ["Compiled", "compile", "use"]
@@ -60,6 +61,7 @@ class Compiled:
         return self if instance is None else partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run for these arguments, after tracing them if their signature is new."""
         leaves, tree = flatten((args, kwargs), open_registered=False)
         if recorder.tape is not None or recorder.transforming or _abstract(leaves):
             return self.function(*args, **kwargs)  # part of a larger trace or transformation
@@ -73,8 +75,6 @@ class Compiled:
 
     def explain(self, *args: Any, **kwargs: Any) -> Any:
         """Return the plan for these arguments: what runs, in which order."""
-        from ..core.late import call
-
         leaves, tree = flatten((args, kwargs), open_registered=False)
         return call("graph.table", self._entry(leaves, tree)[0].final)
 
@@ -155,8 +155,10 @@ class Compiled:
         assert graph.structure is not None
         return graph.structure.build(outputs)
 
-    def _with_history(self, entry: _Entry, data: list[Tensor], outputs: list[Tensor]) -> list[Tensor]:
-        """Let ``backward`` see into a pure compiled function: its results are calls of the graph."""
+    def _with_history(
+        self, entry: _Entry, data: list[Tensor], outputs: list[Tensor]
+    ) -> list[Tensor]:
+        """Return the results as calls of the graph, so that ``backward`` sees into them."""
         graph = entry.graph
         operands = [x.node for x in data]
         operands += [n.params["cell"].leaf for n in graph.state if "cell" in n.params]
@@ -164,19 +166,16 @@ class Compiled:
             return outputs
         linked = []
         for i, out in enumerate(outputs):
-            params = {"graph": graph, "index": i}
-            linked.append(
-                Tensor(
-                    Node(call_p, tuple(operands), params, out.node.aval, out.node.value, (None, 0, ()))
-                )
-            )
+            node, params = out.node, {"graph": graph, "index": i}
+            called = Node(call_p, tuple(operands), params, node.aval, node.value, (None, 0, ()))
+            linked.append(Tensor(called))
         return linked
 
 
 def _rename(function: Any, args: Any, kwargs: Any, inputs: list[Node]) -> None:
     """Give the inputs the names of the function's parameters."""
     trees = [flatten(a, open_registered=False)[1] for a in args]
-    names = [n for part in names_of(function, args, trees) for n in part]
+    names = [n for part in names_of(function, trees) for n in part]
     leaves = [leaf for a in args for leaf in flatten(a, open_registered=False)[0]]
     for leaf, name in zip(leaves, names, strict=True):
         if isinstance(leaf, Tensor) and leaf.node in inputs:
@@ -245,5 +244,3 @@ class use:
     def __exit__(self, *_: object) -> None:
         self._set(self._before or "numpy")
         _default[0] = self._before
-
-

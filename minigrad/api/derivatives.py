@@ -11,18 +11,21 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
-from ..core.door import as_tensor, cast
-from ..core.graph import Graph
-from ..core.node import Node, ancestors
-from ..core.tape import Tape, placeholder, recorder
-from ..core.tensor import Tensor, apply
-from ..errors import MinigradError, ShapeError
-from ..ops.call import call_p
-from ..ops.creation import eye
-from ..ops.structural import moveaxis, reshape, reshape_p
-from ..shapes import axis_of
-from ..transform import batch, check_differentiable, pullback, pushforward, seed
-from ..trees import Tree, flatten
+from minigrad.core.aval import aval
+from minigrad.core.door import as_tensor, cast
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node, ancestors
+from minigrad.core.tape import Tape, placeholder, recorder
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import float32
+from minigrad.errors import MinigradError, ShapeError
+from minigrad.ops.call import call_graph
+from minigrad.ops.creation import eye
+from minigrad.ops.structural import moveaxis, reshape, reshape_p
+from minigrad.shapes import axis_of
+from minigrad.transform import batch, check_differentiable, pullback, pushforward, seed
+from minigrad.trees import Tree, flatten
+
 from .tracing import names_of, output_nodes
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
 ]  # fmt: skip
 
 Function = Callable[..., Any]
+
+_SCALAR = aval((), float32)
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def _opened(
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     numbers = [axis_of(n, len(args), f"{what}: argnums") for n in numbers]
     parts = {n: flatten(args[n]) for n in numbers}
-    names = names_of(f, args, [flatten(a)[1] for a in args])
+    names = names_of(f, [flatten(a)[1] for a in args])
     new, aliases, trees = list(args), [], []
     for n in numbers:
         leaves, tree = parts[n]
@@ -165,7 +170,9 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
                 for n, c in zip(nodes, leaves, strict=True)
                 if n.aval.kind == "f"
             ]
-            found = pullback([n for n, _ in pairs], [c for _, c in pairs], [a.node for a in aliases])
+            found = pullback(
+                [n for n, _ in pairs], [c for _, c in pairs], [a.node for a in aliases]
+            )
         return _closed(_plain(found), trees, single=False)
 
     return out, pullback_f
@@ -188,7 +195,9 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
         new, aliases, _trees = _opened(f, arguments, range(len(arguments)), "jvp")
         out = f(*new)
         nodes, tree = output_nodes(out, "jvp")
-        found = pushforward([a.node for a in aliases], _directions(aliases, directions, "jvp"), nodes)
+        found = pushforward(
+            [a.node for a in aliases], _directions(aliases, directions, "jvp"), nodes
+        )
     return out, tree.build(_plain(found))
 
 
@@ -327,7 +336,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
                         continue
                     x = as_tensor(leaf)
                     x = moveaxis(x, axis_of(axis, x.ndim, "vmap"), 0)
-                    inputs.append(placeholder(_element(x), None))
+                    inputs.append(placeholder(aval(x.shape[1:], x.dtype)))
                     values.append(x)
                     opened.append(Tensor(inputs[-1]))
                 new.append(tree.build(opened))
@@ -341,17 +350,13 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     return vmap_f
 
 
-def _element(x: Tensor) -> Any:
-    from ..core.aval import aval
-
-    return aval(x.shape[1:], x.dtype)
-
-
 def _per_item(axes: Any, n: int, what: str) -> list[Any]:
     if axes is None or isinstance(axes, int):
         return [axes] * n
     if len(axes) != n:
-        raise ShapeError(f"vmap: {what} has {len(axes)} entries for {n}", fix="one for each, or one for all")
+        raise ShapeError(
+            f"vmap: {what} has {len(axes)} entries for {n}", fix="one for each, or one for all"
+        )
     return list(axes)
 
 
@@ -378,15 +383,11 @@ def checkpoint(f: Function) -> Function:
     @wraps(f)
     def checkpoint_f(*args: Any, **kwargs: Any) -> Any:
         leaves, tree = flatten(args)
-        operands, inputs, opened = [], [], []
-        for leaf in leaves:
-            if isinstance(leaf, Tensor):
-                operands.append(leaf)
-                inputs.append(placeholder(leaf.node.aval, leaf.node.name))
-                opened.append(Tensor(inputs[-1]))
-            else:
-                opened.append(leaf)
-        start = placeholder(inputs[0].aval if inputs else _element(as_tensor([0.0])))
+        marker = placeholder(_SCALAR)  # what is recorded before it, the function closes over
+        operands = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        inputs = [placeholder(x.node.aval, x.node.name) for x in operands]
+        fresh = iter(inputs)
+        opened = [Tensor(next(fresh)) if isinstance(x, Tensor) else x for x in leaves]
         with _transforming(), Tape(closed=False) as tape:
             nodes, out_tree = output_nodes(f(*tree.build(opened), **kwargs), "checkpoint")
         if tape.grads:
@@ -395,17 +396,12 @@ def checkpoint(f: Function) -> Function:
                 fix="checkpoint a part of the forward pass only",
             )
         outputs = [*nodes, *tape.writes.values()]
-        inputs += tape.reads.values()
+        closed_over = _older(outputs, marker.serial)
+        inputs += [*tape.reads.values(), *closed_over]
         operands += [Tensor(cell.node) for cell in tape.reads]
-        for node in ancestors(outputs, set(inputs)):  # what the function closes over
-            if node.serial < start.serial and node not in inputs and not _within(node):
-                inputs.append(node)
-                operands.append(Tensor(node))
+        operands += [Tensor(node) for node in closed_over]
         graph = Graph(inputs, outputs, name=getattr(f, "__name__", "checkpoint"))
-        found = [
-            apply(call_p, tuple(operands), {"graph": graph, "index": i})
-            for i in range(len(outputs))
-        ]
+        found = call_graph(graph, operands)
         for cell, value in zip(tape.writes, found[len(nodes) :], strict=True):
             cell.assign(value)
         return out_tree.build(found[: len(nodes)])
@@ -413,6 +409,12 @@ def checkpoint(f: Function) -> Function:
     return checkpoint_f
 
 
-def _within(node: Node) -> bool:
-    """Whether a node is a literal, which a graph holds itself."""
-    return node.primitive.kind == "creation"
+def _older(outputs: Sequence[Node], serial: int) -> list[Node]:
+    """Return the nodes recorded before a point that those recorded after it use."""
+    found: dict[Node, None] = {}
+    for node in ancestors(outputs, since=serial):
+        for source in (node, *node.inputs):
+            if source.serial < serial and source.primitive.kind != "creation":
+                found[source] = None
+    found.update(dict.fromkeys(n for n in outputs if n.serial < serial))
+    return list(found)

@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.reference import program
-from ..core.aval import Aval, aval
-from ..core.door import as_array, as_tensor, is_number
-from ..core.graph import Graph
-from ..core.node import Node
-from ..core.tape import Tape, placeholder, recorder
-from ..core.tensor import Tensor
-from ..dtypes import DTypeLike, as_dtype, get_default_dtype
-from ..errors import MinigradError, ShapeError, TraceError
-from ..passes import simplify
-from ..shapes import as_shape
-from ..transform import check_differentiable, pullback, seed
-from ..trees import Tree, flatten
+from minigrad.backends.reference import program
+from minigrad.core.aval import Aval, aval
+from minigrad.core.door import as_array, as_tensor, is_number
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.core.tape import Tape, placeholder, recorder
+from minigrad.core.tensor import Tensor
+from minigrad.dtypes import DTypeLike, as_dtype, get_default_dtype
+from minigrad.errors import MinigradError, ShapeError, TraceError
+from minigrad.shapes import as_shape
+from minigrad.transform import check_differentiable, pullback, seed
+from minigrad.trees import Tree, flatten
 
 __all__ = ["grad_graph", "names_of", "output_nodes", "run", "spec", "trace", "traced"]
 
@@ -35,7 +34,7 @@ def is_array(leaf: Any) -> bool:
     return isinstance(leaf, Tensor | Aval | np.ndarray | np.generic) or hasattr(leaf, "__dlpack__")
 
 
-def names_of(function: Any, args: Sequence[Any], trees: Sequence[Tree]) -> list[list[str]]:
+def names_of(function: Any, trees: Sequence[Tree]) -> list[list[str]]:
     """Return a name for each leaf of each argument: ``x``, ``params.w``, ``xs[0]``."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -85,7 +84,7 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
 def traced(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Tape]:
     """Return the graph of a call, and the tape with the state that it touched."""
     parts = [flatten(a) for a in args]
-    names = names_of(f, args, [tree for _, tree in parts])
+    names = names_of(f, [tree for _, tree in parts])
     inputs: list[Node] = []
     fresh = []
     for (leaves, tree), leaf_names in zip(parts, names, strict=True):
@@ -216,8 +215,3 @@ def _targets(graph: Graph, wrt: Any) -> list[Node]:
 def _trainable(node: Node) -> bool:
     cell = node.params.get("cell")
     return "gradient" not in node.params and (cell is None or cell.trainable)
-
-
-def simplified(graph: Graph) -> Graph:
-    """Return an equal, smaller graph."""
-    return simplify(graph)

@@ -1,6 +1,7 @@
 """Floor 4: from a graph to results."""
 
-from ..core.late import bind
+from minigrad.core.late import bind
+
 from .base import Backend, backend_named, backends, to_module
 from .reference import Program, evaluate, program
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Graph
-from ..errors import BackendUnavailable
+from minigrad.core.graph import Graph
+from minigrad.errors import BackendUnavailable
+
 from .reference import Program
 
 __all__ = ["Backend", "backend_named", "backends", "to_module"]

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.door import module_of
-from ..core.graph import Graph
-from ..core.node import Node
-from ..errors import MinigradError
+from minigrad.core.door import module_of
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.errors import MinigradError
 
 __all__ = ["Program", "evaluate", "program"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..dtypes import DType, short
-from ..shapes import Shape
+from minigrad.dtypes import DType, short
+from minigrad.shapes import Shape
 
 __all__ = ["Aval", "aval"]
 

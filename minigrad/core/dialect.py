@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..dtypes import DType
+from minigrad.dtypes import DType
 
 __all__ = ["Dialect"]
 

@@ -12,10 +12,11 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from ..dtypes import DType, as_dtype, get_default_dtype, int64, result_type
-from ..dtypes import bool as bool_
-from ..errors import DtypeError, ShapeError
-from ..shapes import Shape, broadcast
+from minigrad.dtypes import DType, as_dtype, get_default_dtype, int64, result_type
+from minigrad.dtypes import bool as bool_
+from minigrad.errors import DtypeError, ShapeError
+from minigrad.shapes import Shape, broadcast
+
 from .aval import aval
 from .node import Node
 from .primitive import Primitive, registry
@@ -236,4 +237,3 @@ def tensor(
     if requires_grad:
         result.requires_grad = True
     return result
-

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GraphInvalid, TraceError
-from ..trees import Tree
+from minigrad.errors import GraphInvalid, TraceError
+from minigrad.trees import Tree
+
 from .late import call
 from .node import Node, ancestors
 from .tape import INPUT

@@ -29,7 +29,7 @@ def bound(name: str) -> Callable[..., Any]:
         module, _, attribute = target.partition(":")
         target = getattr(import_module(module), attribute)
         _bound[name] = target
-    return target  # type: ignore[return-value]
+    return target
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType
 from typing import TypeAlias
 
-from ..errors import set_locator
+from minigrad.errors import set_locator
 
 __all__ = ["Origin", "Where", "here", "where"]
 

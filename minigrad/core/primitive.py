@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..dtypes import Array, DType, bool, float64, int64, uint32
-from ..errors import DtypeError, GraphInvalid
-from ..shapes import Shape
+from minigrad.dtypes import Array, DType, bool, float64, int64, uint32
+from minigrad.errors import DtypeError, GraphInvalid
+from minigrad.shapes import Shape
+
 from .aval import Aval
 
 __all__ = [
@@ -36,8 +37,16 @@ __all__ = [
 ]
 
 Kind: TypeAlias = Literal[
-    "leaf", "creation", "elementwise", "reduction", "scan", "movement", "contraction", "indexing",
-    "windows", "call",
+    "leaf",
+    "creation",
+    "elementwise",
+    "reduction",
+    "scan",
+    "movement",
+    "contraction",
+    "indexing",
+    "windows",
+    "call",
 ]
 
 # Which dtypes a primitive accepts, by NumPy's kind letters.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ShapeError, TraceError
+from minigrad.errors import ShapeError, TraceError
+
 from .aval import aval
 from .door import as_array, as_tensor, cast
 from .late import call

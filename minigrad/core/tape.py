@@ -41,9 +41,17 @@ def _no_rule(*_: Any, **__: Any) -> Any:
 def _leaf(name: str, note: str) -> Primitive:
     return register(
         Primitive(
-            name=name, kind="leaf", aval=_no_rule, reference=_no_rule, vjp=(), batch=_no_rule,
-            latex=r"\mathrm{{{name}}}", samples=(), note=note, analytic=True,
-        )  # fmt: skip
+            name=name,
+            kind="leaf",
+            aval=_no_rule,
+            reference=_no_rule,
+            vjp=(),
+            batch=_no_rule,
+            latex=r"\mathrm{{{name}}}",
+            samples=(),
+            note=note,
+            analytic=True,
+        )
     )
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..dtypes import Array, DType, DTypeLike
-from ..errors import BackendUnavailable, MinigradError, ShapeError, TraceError
-from ..shapes import Shape
+from minigrad.dtypes import Array, DType, DTypeLike
+from minigrad.errors import BackendUnavailable, MinigradError, ShapeError, TraceError
+from minigrad.shapes import Shape
+
 from .late import call
 from .node import Node, ancestors
 from .primitive import Primitive
@@ -75,7 +76,9 @@ class Tensor:
     def device(self) -> str:
         """Where the value is: ``"cpu"``, or ``"cuda:0"`` for CuPy arrays."""
         value = self.node.value
-        return "cpu" if value is None or isinstance(value, np.ndarray) else f"cuda:{value.device.id}"
+        return (
+            "cpu" if value is None or isinstance(value, np.ndarray) else f"cuda:{value.device.id}"
+        )
 
     @property
     def name(self) -> str | None:
@@ -143,7 +146,9 @@ class Tensor:
 
     def __dlpack__(self, **options: Any) -> Any:
         value = self.value
-        if isinstance(value, np.ndarray) and not (value.flags.writeable and value.flags.c_contiguous):
+        if isinstance(value, np.ndarray) and not (
+            value.flags.writeable and value.flags.c_contiguous
+        ):
             value = value.copy()  # NumPy refuses to export a read-only array
         return value.__dlpack__(**options)
 

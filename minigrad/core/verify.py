@@ -1,8 +1,9 @@
-"""The verifier: re-derives every type and checks order and inputs. Tests run it after every pass."""
+"""The verifier: re-derives every type, checks order and inputs. Tests run it after every pass."""
 
 from __future__ import annotations
 
-from ..errors import MinigradError
+from minigrad.errors import MinigradError
+
 from .graph import Graph, invalid
 from .primitive import registry
 from .tape import CONSTANT, INPUT

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from math import pi
-from typing import Any
 
 import numpy as np
 
-from ..core.door import cast, is_number
-from ..core.primitive import FLOAT, NUMERIC, REAL, Domain
-from ..core.tensor import Tensor
-from ..dtypes import Array, get_default_dtype
+from minigrad.core.door import cast, is_number
+from minigrad.core.primitive import FLOAT, NUMERIC, REAL, Domain, Primitive
+from minigrad.core.tensor import Tensor
+from minigrad.dtypes import Array, get_default_dtype
+
 from .arithmetic import divide, square
-from .kinds import ArrayLike, binary_function, elementwise, unary_function
+from .kinds import ArrayLike, Binary, Unary, binary_function, elementwise, unary_function
 from .logic import equal, greater, where
 from .special import erf_reference
 
 POSITIVE = Domain(0.3, 3.0)
 INSIDE_ONE = Domain(-0.9, 0.9)
 
-sqrt_p = elementwise(
+sqrt_p: Primitive = elementwise(
     "sqrt",
     accepts=FLOAT,
     reference=np.sqrt,
@@ -31,11 +31,12 @@ sqrt_p = elementwise(
     analytic=True,
 )
 
+
 def _rsqrt(x: Array) -> Array:
     return np.divide(1.0, np.sqrt(x), dtype=x.dtype)
 
 
-rsqrt_p = elementwise(
+rsqrt_p: Primitive = elementwise(
     "rsqrt",
     accepts=FLOAT,
     reference=_rsqrt,
@@ -47,7 +48,7 @@ rsqrt_p = elementwise(
     analytic=True,
 )
 
-exp_p = elementwise(
+exp_p: Primitive = elementwise(
     "exp",
     accepts=FLOAT,
     reference=np.exp,
@@ -58,7 +59,7 @@ exp_p = elementwise(
     analytic=True,
 )
 
-expm1_p = elementwise(
+expm1_p: Primitive = elementwise(
     "expm1",
     accepts=FLOAT,
     reference=np.expm1,
@@ -69,7 +70,7 @@ expm1_p = elementwise(
     analytic=True,
 )
 
-log_p = elementwise(
+log_p: Primitive = elementwise(
     "log",
     accepts=FLOAT,
     reference=np.log,
@@ -81,7 +82,7 @@ log_p = elementwise(
     analytic=True,
 )
 
-log1p_p = elementwise(
+log1p_p: Primitive = elementwise(
     "log1p",
     accepts=FLOAT,
     reference=np.log1p,
@@ -93,7 +94,7 @@ log1p_p = elementwise(
     analytic=True,
 )
 
-sin_p = elementwise(
+sin_p: Primitive = elementwise(
     "sin",
     accepts=FLOAT,
     reference=np.sin,
@@ -104,7 +105,7 @@ sin_p = elementwise(
     analytic=True,
 )
 
-cos_p = elementwise(
+cos_p: Primitive = elementwise(
     "cos",
     accepts=FLOAT,
     reference=np.cos,
@@ -115,7 +116,7 @@ cos_p = elementwise(
     analytic=True,
 )
 
-tan_p = elementwise(
+tan_p: Primitive = elementwise(
     "tan",
     accepts=FLOAT,
     reference=np.tan,
@@ -127,7 +128,7 @@ tan_p = elementwise(
     analytic=True,
 )
 
-asin_p = elementwise(
+asin_p: Primitive = elementwise(
     "asin",
     accepts=FLOAT,
     reference=np.arcsin,
@@ -139,7 +140,7 @@ asin_p = elementwise(
     analytic=True,
 )
 
-acos_p = elementwise(
+acos_p: Primitive = elementwise(
     "acos",
     accepts=FLOAT,
     reference=np.arccos,
@@ -151,7 +152,7 @@ acos_p = elementwise(
     analytic=True,
 )
 
-atan_p = elementwise(
+atan_p: Primitive = elementwise(
     "atan",
     accepts=FLOAT,
     reference=np.arctan,
@@ -162,7 +163,7 @@ atan_p = elementwise(
     analytic=True,
 )
 
-sinh_p = elementwise(
+sinh_p: Primitive = elementwise(
     "sinh",
     accepts=FLOAT,
     reference=np.sinh,
@@ -173,7 +174,7 @@ sinh_p = elementwise(
     analytic=True,
 )
 
-cosh_p = elementwise(
+cosh_p: Primitive = elementwise(
     "cosh",
     accepts=FLOAT,
     reference=np.cosh,
@@ -184,7 +185,7 @@ cosh_p = elementwise(
     analytic=True,
 )
 
-tanh_p = elementwise(
+tanh_p: Primitive = elementwise(
     "tanh",
     accepts=FLOAT,
     reference=np.tanh,
@@ -195,7 +196,7 @@ tanh_p = elementwise(
     analytic=True,
 )
 
-asinh_p = elementwise(
+asinh_p: Primitive = elementwise(
     "asinh",
     accepts=FLOAT,
     reference=np.arcsinh,
@@ -206,7 +207,7 @@ asinh_p = elementwise(
     analytic=True,
 )
 
-acosh_p = elementwise(
+acosh_p: Primitive = elementwise(
     "acosh",
     accepts=FLOAT,
     reference=np.arccosh,
@@ -218,7 +219,7 @@ acosh_p = elementwise(
     analytic=True,
 )
 
-atanh_p = elementwise(
+atanh_p: Primitive = elementwise(
     "atanh",
     accepts=FLOAT,
     reference=np.arctanh,
@@ -230,7 +231,7 @@ atanh_p = elementwise(
     analytic=True,
 )
 
-atan2_p = elementwise(
+atan2_p: Primitive = elementwise(
     "atan2",
     accepts=FLOAT,
     reference=np.arctan2,
@@ -244,7 +245,7 @@ atan2_p = elementwise(
     domains=(POSITIVE, POSITIVE),
 )
 
-erf_p = elementwise(
+erf_p: Primitive = elementwise(
     "erf",
     accepts=FLOAT,
     reference=erf_reference,
@@ -253,6 +254,7 @@ erf_p = elementwise(
     latex=r"\mathrm{{erf}}({0})",
     note="The reference is the C library's.",
 )
+
 
 def _pow_base(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return g b a^(b-1), which is 0 for b = 0 even where a = 0."""
@@ -266,7 +268,7 @@ def _pow_exponent(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return g * where(positive, y * log(where(positive, a, 1.0)), 0.0)
 
 
-pow_p = elementwise(
+pow_p: Primitive = elementwise(
     "pow",
     accepts=NUMERIC,
     reference=np.power,
@@ -279,27 +281,27 @@ pow_p = elementwise(
 )
 
 
-sqrt = unary_function(sqrt_p, "Return the square root of x.")
-rsqrt = unary_function(rsqrt_p, "Return 1 / sqrt(x).")
-exp = unary_function(exp_p, "Return e to the power x.")
-expm1 = unary_function(expm1_p, "Return exp(x) - 1, exact for small x.")
-log = unary_function(log_p, "Return the natural logarithm of x.")
-log1p = unary_function(log1p_p, "Return log(1 + x), exact for small x.")
-sin = unary_function(sin_p, "Return the sine of x.")
-cos = unary_function(cos_p, "Return the cosine of x.")
-tan = unary_function(tan_p, "Return the tangent of x.")
-asin = unary_function(asin_p, "Return the inverse sine of x.")
-acos = unary_function(acos_p, "Return the inverse cosine of x.")
-atan = unary_function(atan_p, "Return the inverse tangent of x.")
-sinh = unary_function(sinh_p, "Return the hyperbolic sine of x.")
-cosh = unary_function(cosh_p, "Return the hyperbolic cosine of x.")
-tanh = unary_function(tanh_p, "Return the hyperbolic tangent of x.")
-asinh = unary_function(asinh_p, "Return the inverse hyperbolic sine of x.")
-acosh = unary_function(acosh_p, "Return the inverse hyperbolic cosine of x.")
-atanh = unary_function(atanh_p, "Return the inverse hyperbolic tangent of x.")
-atan2 = binary_function(atan2_p, "Return the angle whose tangent is x1 / x2, in the right quadrant.")
-erf = unary_function(erf_p, "Return the error function of x.")
-_pow = binary_function(pow_p, "")
+sqrt: Unary = unary_function(sqrt_p, "Return the square root of x.")
+rsqrt: Unary = unary_function(rsqrt_p, "Return 1 / sqrt(x).")
+exp: Unary = unary_function(exp_p, "Return e to the power x.")
+expm1: Unary = unary_function(expm1_p, "Return exp(x) - 1, exact for small x.")
+log: Unary = unary_function(log_p, "Return the natural logarithm of x.")
+log1p: Unary = unary_function(log1p_p, "Return log(1 + x), exact for small x.")
+sin: Unary = unary_function(sin_p, "Return the sine of x.")
+cos: Unary = unary_function(cos_p, "Return the cosine of x.")
+tan: Unary = unary_function(tan_p, "Return the tangent of x.")
+asin: Unary = unary_function(asin_p, "Return the inverse sine of x.")
+acos: Unary = unary_function(acos_p, "Return the inverse cosine of x.")
+atan: Unary = unary_function(atan_p, "Return the inverse tangent of x.")
+sinh: Unary = unary_function(sinh_p, "Return the hyperbolic sine of x.")
+cosh: Unary = unary_function(cosh_p, "Return the hyperbolic cosine of x.")
+tanh: Unary = unary_function(tanh_p, "Return the hyperbolic tangent of x.")
+asinh: Unary = unary_function(asinh_p, "Return the inverse hyperbolic sine of x.")
+acosh: Unary = unary_function(acosh_p, "Return the inverse hyperbolic cosine of x.")
+atanh: Unary = unary_function(atanh_p, "Return the inverse hyperbolic tangent of x.")
+atan2: Binary = binary_function(atan2_p, "Return the angle of the point (x2, x1).")
+erf: Unary = unary_function(erf_p, "Return the error function of x.")
+_pow: Binary = binary_function(pow_p, "")
 
 
 def pow(x1: ArrayLike, x2: ArrayLike) -> Tensor:

@@ -6,16 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.dialect import Dialect
-from ..core.door import as_tensor, cast, is_number
-from ..core.primitive import ANY, FLOAT, NUMERIC, REAL, Domain, Primitive, Sample, Zero, register
-from ..core.tensor import Tensor
-from ..dtypes import DType, DTypeLike, as_dtype, get_default_dtype
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.dialect import Dialect
+from minigrad.core.door import as_tensor, cast, is_number
+from minigrad.core.primitive import (
+    ANY,
+    FLOAT,
+    NUMERIC,
+    REAL,
+    Domain,
+    Primitive,
+    Sample,
+    Zero,
+    register,
+)
+from minigrad.core.tensor import Tensor
+from minigrad.dtypes import DType, DTypeLike, as_dtype, get_default_dtype
+
 from .kinds import (
     FLAT_STEP,
     ArrayLike,
+    Binary,
+    Unary,
     batch_elementwise,
     binary_function,
     elementwise,
@@ -26,7 +39,7 @@ from .logic import equal, greater, less, where
 AWAY_FROM_ZERO = Domain(0.4, 2.5)
 BETWEEN_INTEGERS = Domain(0.1, 0.4)
 
-neg_p = elementwise(
+neg_p: Primitive = elementwise(
     "neg",
     accepts=NUMERIC,
     reference=np.negative,
@@ -37,7 +50,7 @@ neg_p = elementwise(
     analytic=True,
 )
 
-abs_p = elementwise(
+abs_p: Primitive = elementwise(
     "abs",
     accepts=NUMERIC,
     reference=np.abs,
@@ -53,7 +66,7 @@ abs_p = elementwise(
     analytic=lambda x: np.where(x.real < 0, -x, x),
 )
 
-sign_p = elementwise(
+sign_p: Primitive = elementwise(
     "sign",
     accepts=NUMERIC,
     reference=np.sign,
@@ -88,12 +101,20 @@ def _rounding(name: str, reference: Any, library: str, latex: str, note: str) ->
     )
 
 
-floor_p = _rounding("floor", np.floor, "floor", r"\lfloor {0} \rfloor", "Integers pass unchanged.")
-ceil_p = _rounding("ceil", np.ceil, "ceil", r"\lceil {0} \rceil", "Integers pass unchanged.")
-trunc_p = _rounding("trunc", np.trunc, "trunc", r"\mathrm{{trunc}}({0})", "Rounds towards zero.")
-round_p = _rounding("round", np.rint, "rint", r"\mathrm{{round}}({0})", "Halves go to even.")
+floor_p: Primitive = _rounding(
+    "floor", np.floor, "floor", r"\lfloor {0} \rfloor", "Integers pass unchanged."
+)
+ceil_p: Primitive = _rounding(
+    "ceil", np.ceil, "ceil", r"\lceil {0} \rceil", "Integers pass unchanged."
+)
+trunc_p: Primitive = _rounding(
+    "trunc", np.trunc, "trunc", r"\mathrm{{trunc}}({0})", "Rounds towards zero."
+)
+round_p: Primitive = _rounding(
+    "round", np.rint, "rint", r"\mathrm{{round}}({0})", "Halves go to even."
+)
 
-add_p = elementwise(
+add_p: Primitive = elementwise(
     "add",
     accepts=NUMERIC,
     reference=np.add,
@@ -104,7 +125,7 @@ add_p = elementwise(
     analytic=True,
 )
 
-sub_p = elementwise(
+sub_p: Primitive = elementwise(
     "sub",
     accepts=NUMERIC,
     reference=np.subtract,
@@ -115,7 +136,7 @@ sub_p = elementwise(
     analytic=True,
 )
 
-mul_p = elementwise(
+mul_p: Primitive = elementwise(
     "mul",
     accepts=NUMERIC,
     reference=np.multiply,
@@ -126,7 +147,7 @@ mul_p = elementwise(
     analytic=True,
 )
 
-div_p = elementwise(
+div_p: Primitive = elementwise(
     "div",
     accepts=FLOAT,
     reference=np.divide,
@@ -148,22 +169,16 @@ def _floor_divide_scalar(k: Dialect, a: Any, b: Any) -> Any:
         down = k.bit_and(k.bit_and(k.bit_not(exact), apart), k.bit_not(k.equal(b, zero)))
         return k.select(down, k.sub(q, k.const(1, q)), q)
     rest = k.call("fmod", a, b)
-    off = k.bit_and(
-        k.bit_not(k.equal(rest, zero)), k.bit_xor(k.less(b, zero), k.less(rest, zero))
-    )
+    off = k.bit_and(k.bit_not(k.equal(rest, zero)), k.bit_xor(k.less(b, zero), k.less(rest, zero)))
     q = k.div(k.sub(a, rest), b)
     q = k.select(off, k.sub(q, k.const(1, q)), q)
     down = k.call("floor", q)
-    nearest = k.select(
-        k.less(k.const(0.5, q), k.sub(q, down)), k.add(down, k.const(1, q)), down
-    )
+    nearest = k.select(k.less(k.const(0.5, q), k.sub(q, down)), k.add(down, k.const(1, q)), down)
     signed_zero = k.call("copysign", zero, k.div(a, b))
-    return k.select(
-        k.equal(b, zero), k.div(a, b), k.select(k.equal(q, zero), signed_zero, nearest)
-    )
+    return k.select(k.equal(b, zero), k.div(a, b), k.select(k.equal(q, zero), signed_zero, nearest))
 
 
-floor_divide_p = elementwise(
+floor_divide_p: Primitive = elementwise(
     "floor_divide",
     accepts=NUMERIC,
     reference=np.floor_divide,
@@ -189,7 +204,7 @@ def _remainder_scalar(k: Dialect, a: Any, b: Any) -> Any:
     return k.select(whole, rest, k.select(off, k.add(rest, b), rest))
 
 
-remainder_p = elementwise(
+remainder_p: Primitive = elementwise(
     "remainder",
     accepts=NUMERIC,
     reference=np.remainder,
@@ -206,13 +221,11 @@ def _share(g: Tensor, mine: Tensor, other: Tensor, winner: Any) -> Tensor:
     return where(equal(mine, other), g * 0.5, where(winner(mine, other), g, 0.0))
 
 
-maximum_p = elementwise(
+maximum_p: Primitive = elementwise(
     "maximum",
     accepts=ANY,
     reference=np.maximum,
-    scalar=lambda k, a, b: k.select(
-        k.bit_or(k.less(b, a), k.bit_not(k.equal(a, a))), a, b
-    ),
+    scalar=lambda k, a, b: k.select(k.bit_or(k.less(b, a), k.bit_not(k.equal(a, a))), a, b),
     vjp=(
         lambda g, y, a, b: _share(g, a, b, greater),
         lambda g, y, a, b: _share(g, b, a, greater),
@@ -223,13 +236,11 @@ maximum_p = elementwise(
     analytic=lambda a, b: np.where(a.real >= b.real, a, b),
 )
 
-minimum_p = elementwise(
+minimum_p: Primitive = elementwise(
     "minimum",
     accepts=ANY,
     reference=np.minimum,
-    scalar=lambda k, a, b: k.select(
-        k.bit_or(k.less(a, b), k.bit_not(k.equal(a, a))), a, b
-    ),
+    scalar=lambda k, a, b: k.select(k.bit_or(k.less(a, b), k.bit_not(k.equal(a, a))), a, b),
     vjp=(
         lambda g, y, a, b: _share(g, a, b, less),
         lambda g, y, a, b: _share(g, b, a, less),
@@ -249,7 +260,7 @@ def _astype_vjp(g: Tensor, y: Tensor, x: Tensor, *, dtype: DType) -> Tensor | No
     return cast(g, x.dtype) if x.dtype.kind == "f" and dtype.kind == "f" else None
 
 
-astype_p = register(
+astype_p: Primitive = register(
     Primitive(
         name="astype",
         kind="elementwise",
@@ -266,7 +277,7 @@ astype_p = register(
     )
 )
 
-stop_gradient_p = elementwise(
+stop_gradient_p: Primitive = elementwise(
     "stop_gradient",
     accepts=ANY,
     reference=lambda x: x,
@@ -277,7 +288,7 @@ stop_gradient_p = elementwise(
     analytic=lambda x: x.real,
 )
 
-barrier_p = elementwise(
+barrier_p: Primitive = elementwise(
     "barrier",
     accepts=ANY,
     reference=lambda x: x,
@@ -289,21 +300,21 @@ barrier_p = elementwise(
     analytic=True,
 )
 
-negative = unary_function(neg_p, "Return -x.")
-sign = unary_function(sign_p, "Return the sign of x: -1, 0 or 1.")
-add = binary_function(add_p, "Return x1 + x2.")
-subtract = binary_function(sub_p, "Return x1 - x2.")
-multiply = binary_function(mul_p, "Return x1 * x2.")
-floor_divide = binary_function(floor_divide_p, "Return x1 // x2, rounded down.")
-remainder = binary_function(remainder_p, "Return x1 modulo x2, with the sign of x2.")
-maximum = binary_function(maximum_p, "Return the larger of x1 and x2.")
-minimum = binary_function(minimum_p, "Return the smaller of x1 and x2.")
-stop_gradient = unary_function(stop_gradient_p, "Return x as a constant: no gradient flows back.")
-barrier = unary_function(barrier_p, "Return x; clean-up passes do not look through it.")
-_abs = unary_function(abs_p, "Return the absolute value of x.")
+negative: Unary = unary_function(neg_p, "Return -x.")
+sign: Unary = unary_function(sign_p, "Return the sign of x: -1, 0 or 1.")
+add: Binary = binary_function(add_p, "Return x1 + x2.")
+subtract: Binary = binary_function(sub_p, "Return x1 - x2.")
+multiply: Binary = binary_function(mul_p, "Return x1 * x2.")
+floor_divide: Binary = binary_function(floor_divide_p, "Return x1 // x2, rounded down.")
+remainder: Binary = binary_function(remainder_p, "Return x1 modulo x2, with the sign of x2.")
+maximum: Binary = binary_function(maximum_p, "Return the larger of x1 and x2.")
+minimum: Binary = binary_function(minimum_p, "Return the smaller of x1 and x2.")
+stop_gradient: Unary = unary_function(stop_gradient_p, "Return x; no gradient flows back.")
+barrier: Unary = unary_function(barrier_p, "Return x; clean-up passes do not look through it.")
+_abs: Unary = unary_function(abs_p, "Return the absolute value of x.")
 _floor, _ceil = unary_function(floor_p, ""), unary_function(ceil_p, "")
 _trunc, _round = unary_function(trunc_p, ""), unary_function(round_p, "")
-_divide = binary_function(div_p, "")
+_divide: Binary = binary_function(div_p, "")
 
 
 def abs(x: ArrayLike) -> Tensor:
@@ -311,9 +322,9 @@ def abs(x: ArrayLike) -> Tensor:
     return _abs(x)
 
 
-def _whole(function: Any, x: ArrayLike) -> Tensor:
+def _whole(function: Unary, x: ArrayLike) -> Tensor:
     x = as_tensor(x)
-    return function(x) if x.dtype.kind == "f" else x  # type: ignore[no-any-return]
+    return function(x) if x.dtype.kind == "f" else x
 
 
 def floor(x: ArrayLike) -> Tensor:
@@ -337,6 +348,7 @@ def round(x: ArrayLike) -> Tensor:
 
 
 def as_float(x: ArrayLike) -> ArrayLike:
+    """Return an operand with integers and booleans converted to the default floating dtype."""
     if isinstance(x, Tensor) or not is_number(x):
         x = as_tensor(x)
         return x if x.dtype.kind == "f" else cast(x, get_default_dtype())
@@ -358,7 +370,7 @@ def square(x: ArrayLike) -> Tensor:
 
 
 def astype(x: ArrayLike, dtype: DTypeLike, *, copy: bool = True) -> Tensor:
-    """Return x converted to ``dtype``. ``copy`` is accepted as in the standard: tensors never alias."""
+    """Return x converted to ``dtype``; tensors never alias, so ``copy`` changes nothing."""
     return cast(as_tensor(x), as_dtype(dtype))
 
 
@@ -367,12 +379,12 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Tensor:
 
     The derivative is 1 inside and at the bounds, 0 outside.
     """
-    x = as_tensor(x)
+    t = as_tensor(x)
     if min is not None:
-        x = where(less(x, min), min, x)
+        t = where(less(t, min), min, t)
     if max is not None:
-        x = where(greater(x, max), max, x)
-    return x
+        t = where(greater(t, max), max, t)
+    return t
 
 
 def copysign(x1: ArrayLike, x2: ArrayLike) -> Tensor:
@@ -385,4 +397,3 @@ def signbit(x: ArrayLike) -> Tensor:
     """Return whether x is negative, the negative zero included."""
     x = as_tensor(x)
     return less(x, 0) | (equal(x, 0) & less(divide(1.0, x), 0))
-

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.aval import Aval
-from ..core.graph import Graph
-from ..core.late import call as late
-from ..core.node import Node
-from ..core.primitive import Each, Primitive, register
-from ..core.tape import recorder
-from ..core.tensor import Tensor, apply
-from ..errors import GraphInvalid
+from minigrad.core.aval import Aval
+from minigrad.core.graph import Graph
+from minigrad.core.late import call as late
+from minigrad.core.node import Node
+from minigrad.core.primitive import Each, Primitive, register
+from minigrad.core.tape import record, recorder
+from minigrad.core.tensor import Tensor, apply
+from minigrad.errors import GraphInvalid
 
-__all__ = ["call_p", "expand", "replay"]
+__all__ = ["call_graph", "call_p", "expand", "replay"]
 
 
 def _call_aval(*avals: Aval, graph: Graph, index: int) -> Aval:
@@ -77,7 +77,7 @@ def _call_batch(
     return late("call.batch", xs, batched, size, params["graph"], params["index"])  # type: ignore[no-any-return]
 
 
-call_p = register(
+call_p: Primitive = register(
     Primitive(
         name="call",
         kind="call",
@@ -92,3 +92,15 @@ call_p = register(
         analytic=False,
     )
 )
+
+
+def call_graph(graph: Graph, operands: Sequence[Tensor]) -> list[Tensor]:
+    """Return one call for each output of a graph; what is computed, is computed once."""
+    nodes = tuple(x.node for x in operands)
+    values: list[Any] = [n.value for n in nodes]
+    known = not any(v is None for v in values)
+    results = late("evaluate", graph, values) if known else [None] * len(graph.outputs)
+    return [
+        Tensor(record(call_p, nodes, {"graph": graph, "index": i}, out.aval, value))
+        for i, (out, value) in enumerate(zip(graph.outputs, results, strict=True))
+    ]

@@ -8,12 +8,13 @@ from math import log as ln
 from math import prod
 from typing import Any, ParamSpec, TypeVar
 
-from ..core.door import as_tensor, module_of
-from ..core.late import call
-from ..core.node import Node
-from ..core.tape import INPUT, scope
-from ..core.tensor import Tensor, apply
-from ..shapes import axes_of
+from minigrad.core.door import as_tensor, module_of
+from minigrad.core.late import call
+from minigrad.core.node import Node
+from minigrad.core.tape import INPUT, scope
+from minigrad.core.tensor import Tensor, apply
+from minigrad.shapes import axes_of
+
 from .analytic import exp, log, log1p, sqrt
 from .arithmetic import as_float, astype, divide, stop_gradient
 from .kinds import ArrayLike
@@ -84,8 +85,8 @@ def logsumexp(x: ArrayLike, axis: AxisLike = None, *, keepdims: bool = False) ->
 @composed
 def softmax(x: ArrayLike, axis: int = -1) -> Tensor:
     """Return exp(x) / sum(exp(x)) along ``axis``, without overflow."""
-    x = _floating(x)
-    e = exp(x - stop_gradient(max(x, axis, keepdims=True)))
+    t = _floating(x)
+    e = exp(t - stop_gradient(max(t, axis, keepdims=True)))
     return e / sum(e, axis, keepdims=True)
 
 
@@ -148,13 +149,13 @@ def tag(x: ArrayLike, name: str) -> Tensor:
     The name shows in pictures and text, and is the key in
     ``mg.testing.compare_gradients(..., hand={"u": d_u})`` and ``graph.grad(["u"])``.
     """
-    x = as_tensor(x)
-    node = x.node
+    t = as_tensor(x)
+    node = t.node
     if (node.name and node.name != name) or node.primitive.kind in ("leaf", "creation"):
-        x = apply(reshape_p, (x,), {"shape": x.shape})  # a node of its own
-        node = x.node
+        t = apply(reshape_p, (t,), {"shape": t.shape})  # a node of its own
+        node = t.node
     node.name = name
-    return x
+    return t
 
 
 def to(x: Tensor, target: Any) -> Tensor:
@@ -174,4 +175,3 @@ def _moved(x: Tensor, library: str) -> Tensor:
     array = call("move", value, library)
     node = x.node
     return Tensor(Node(INPUT, (), {}, node.aval, array, node.where, None, node.name))
-

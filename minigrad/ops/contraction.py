@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.door import as_tensor, cast
-from ..core.primitive import NUMERIC, Primitive, Sample, check_kind
-from ..core.tensor import Tensor, apply
-from ..dtypes import result_type
-from ..errors import ShapeError
-from ..shapes import axis_of, broadcast
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.door import as_tensor, cast
+from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import result_type
+from minigrad.errors import ShapeError
+from minigrad.shapes import axis_of, broadcast
+
 from .kinds import ArrayLike, same_dtype, structural
 from .structural import broadcast_to, matrix_transpose, moveaxis, permute_dims, reshape, sum
 
@@ -49,11 +50,13 @@ def _matmul_batch(
         columns = reshape(permute_dims(b, (1, 0, 2)), (k, size * m))
         joined = reshape(apply(p, (a, columns)), (a.shape[0], size, m))
         return permute_dims(joined, (1, 0, 2))
-    whole = [x if on else broadcast_to(x, (size, *x.shape)) for x, on in zip(xs, batched, strict=True)]
+    whole = [
+        x if on else broadcast_to(x, (size, *x.shape)) for x, on in zip(xs, batched, strict=True)
+    ]
     return apply(p, tuple(whole))
 
 
-matmul_p = structural(
+matmul_p: Primitive = structural(
     "matmul",
     "contraction",
     aval=_matmul_aval,

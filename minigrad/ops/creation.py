@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.door import array_module, as_tensor, cast, is_number
-from ..core.door import full as filled
-from ..core.primitive import Primitive, Sample, register
-from ..core.tape import record
-from ..core.tensor import Tensor, compute
-from ..dtypes import DType, DTypeLike, as_dtype, get_default_dtype, int64
-from ..dtypes import bool as bool_
-from ..errors import DtypeError, ShapeError
-from ..shapes import Shape, as_shape
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.door import array_module, as_tensor, cast, is_number
+from minigrad.core.door import full as filled
+from minigrad.core.primitive import Primitive, Sample, register
+from minigrad.core.tape import record
+from minigrad.core.tensor import Tensor, compute
+from minigrad.dtypes import DType, DTypeLike, as_dtype, get_default_dtype, int64
+from minigrad.dtypes import bool as bool_
+from minigrad.errors import DtypeError, ShapeError
+from minigrad.shapes import Shape, as_shape
+
 from .kinds import ArrayLike
 from .logic import equal, less_equal, where
 from .structural import broadcast_to, moveaxis, reshape
@@ -34,7 +35,7 @@ def _full_reference(module: Any, *, value: float, shape: Shape, dtype: DType) ->
     return module.broadcast_to(one, shape)
 
 
-full_p = register(
+full_p: Primitive = register(
     Primitive(
         name="full",
         kind="creation",
@@ -60,7 +61,7 @@ def _iota_reference(module: Any, *, shape: Shape, axis: int, dtype: DType) -> An
     return module.broadcast_to(line, shape)
 
 
-iota_p = register(
+iota_p: Primitive = register(
     Primitive(
         name="iota",
         kind="creation",
@@ -141,7 +142,7 @@ def empty_like(x: ArrayLike, /, *, dtype: DTypeLike = None) -> Tensor:
 def arange(
     start: float, /, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None
 ) -> Tensor:
-    """Return start, start + step, ... before stop; integers give int64, floats the default dtype."""
+    """Return start, start + step, ... before stop: int64 if all three are integers."""
     if stop is None:
         start, stop = 0, start
     if step == 0:
@@ -167,7 +168,9 @@ def linspace(
     return as_tensor(np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted))
 
 
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = None) -> Tensor:
+def eye(
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = None
+) -> Tensor:
     """Return a matrix with ones on the k-th diagonal and zeros elsewhere."""
     shape = (n_rows, n_rows if n_cols is None else n_cols)
     return cast(equal(iota(shape, 0) + k, iota(shape, 1)), _default(dtype))

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.door import as_tensor
-from ..core.tensor import Tensor, apply
-from ..dtypes import int64
-from ..errors import DtypeError, ShapeError
-from ..shapes import broadcast
+from minigrad.core.door import as_tensor
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import int64
+from minigrad.errors import DtypeError, ShapeError
+from minigrad.shapes import broadcast
+
 from .arithmetic import astype
 from .indexing import checked_index, take_p
 from .movement import cut, flip

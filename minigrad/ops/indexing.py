@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.door import as_tensor
-from ..core.primitive import INTEGER, INTEGERS, REAL, Primitive, Sample, register
-from ..core.primitive import check_kind
-from ..core.tensor import Tensor, apply
-from ..dtypes import int64
-from ..errors import DataError, ShapeError
-from ..shapes import axis_of
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.door import as_tensor
+from minigrad.core.primitive import INTEGER, INTEGERS, REAL, Primitive, Sample, check_kind, register
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import int64
+from minigrad.errors import DataError, ShapeError
+from minigrad.shapes import axis_of
+
 from .arithmetic import astype
 from .creation import iota
 from .kinds import DISCRETE, ArrayLike, batch_elementwise, structural
@@ -41,7 +41,7 @@ def _in_range_reference(x: Any, *, low: int, high: int, what: str) -> Any:
     return x
 
 
-in_range_p = register(
+in_range_p: Primitive = register(
     Primitive(
         name="in_range",
         kind="elementwise",
@@ -86,7 +86,7 @@ def _take_batch(
     return moveaxis(found, list(range(1, index.ndim)), list(range(axis + 1, axis + index.ndim)))
 
 
-take_p = structural(
+take_p: Primitive = structural(
     "take",
     "indexing",
     aval=_take_aval,
@@ -113,7 +113,7 @@ def _scatter_aval(g: Aval, index: Aval, *, axis: int, n: int) -> Aval:
     check_kind("scatter_add", index, INTEGER)
     if g.shape[axis : axis + index.ndim] != index.shape:
         raise ShapeError(
-            f"scatter_add: axes {axis} and up of shape {g.shape} do not fit index shape {index.shape}"
+            f"scatter_add: shape {g.shape} does not fit indices of shape {index.shape}"
         )
     return aval_of((*g.shape[:axis], n, *g.shape[axis + index.ndim :]), g.dtype)
 
@@ -141,7 +141,7 @@ def _scatter_batch(
     return moveaxis(reshape(total, (size, n, *total.shape[1:])), 1, axis + 1)
 
 
-scatter_add_p = structural(
+scatter_add_p: Primitive = structural(
     "scatter_add",
     "indexing",
     aval=_scatter_aval,
@@ -223,7 +223,9 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> T
     return apply(take_p, (reshape(x, -1), flat), {"axis": 0})
 
 
-def sort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+def sort(
+    x: ArrayLike, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+) -> Tensor:
     """Return x sorted along ``axis``; the gradient follows each element to its place."""
     x = as_tensor(x)
     order = argsort(x, axis=axis, descending=descending)

@@ -6,11 +6,11 @@ Each fills in what follows from the kind: the type rule's shape part, and how to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from ..core.aval import Aval, aval
-from ..core.door import as_tensor, binary, spread, unary
-from ..core.primitive import (
+from minigrad.core.aval import Aval, aval
+from minigrad.core.door import binary, spread, unary
+from minigrad.core.primitive import (
     REAL,
     Domain,
     Each,
@@ -22,13 +22,16 @@ from ..core.primitive import (
     check_kind,
     register,
 )
-from ..core.tensor import Tensor, apply
-from ..dtypes import DType
-from ..errors import DtypeError, ShapeError
-from ..shapes import Shape
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import DType
+from minigrad.errors import DtypeError, ShapeError
 
 __all__ = [
+    "DISCRETE",
+    "FLAT_STEP",
     "ArrayLike",
+    "Binary",
+    "Unary",
     "batch_elementwise",
     "binary_function",
     "elementwise",
@@ -39,6 +42,9 @@ __all__ = [
 
 #: What functions accept where they need a tensor: tensors, arrays, numbers, nested lists.
 ArrayLike: TypeAlias = Any
+F = TypeVar("F", bound=Callable[..., Tensor])
+Unary: TypeAlias = Callable[[ArrayLike], Tensor]
+Binary: TypeAlias = Callable[[ArrayLike, ArrayLike], Tensor]
 
 FLAT_STEP = Zero("piecewise constant: the derivative is 0 wherever it exists")
 DISCRETE = Zero("integers and booleans have no derivative")
@@ -88,10 +94,18 @@ def elementwise(
     domains = domains * arity if len(domains) == 1 else domains
     return register(
         Primitive(
-            name=name, kind="elementwise", aval=rule, reference=reference, vjp=vjp,
-            batch=batch_elementwise, latex=latex, note=note, scalar=scalar, analytic=analytic,
+            name=name,
+            kind="elementwise",
+            aval=rule,
+            reference=reference,
+            vjp=vjp,
+            batch=batch_elementwise,
+            latex=latex,
+            note=note,
+            scalar=scalar,
+            analytic=analytic,
             samples=(Sample(((2, 3),) * arity, {}, domains),),
-        )  # fmt: skip
+        )
     )
 
 
@@ -121,9 +135,17 @@ def structural(
     """Register a primitive that looks at the whole array: a reduction, a movement, ..."""
     return register(
         Primitive(
-            name=name, kind=kind, aval=aval, reference=reference, vjp=vjp, batch=batch,
-            latex=latex, note=note, samples=samples, analytic=analytic,
-        )  # fmt: skip
+            name=name,
+            kind=kind,
+            aval=aval,
+            reference=reference,
+            vjp=vjp,
+            batch=batch,
+            latex=latex,
+            note=note,
+            samples=samples,
+            analytic=analytic,
+        )
     )
 
 
@@ -138,7 +160,7 @@ def same_dtype(name: str, avals: Sequence[Aval]) -> DType:
     return first.dtype
 
 
-def unary_function(primitive: Primitive, summary: str) -> Callable[[ArrayLike], Tensor]:
+def unary_function(primitive: Primitive, summary: str) -> Unary:
     """Return the public function of an elementwise primitive of one operand."""
 
     def function(x: ArrayLike) -> Tensor:
@@ -147,7 +169,7 @@ def unary_function(primitive: Primitive, summary: str) -> Callable[[ArrayLike], 
     return _documented(function, primitive, summary)
 
 
-def binary_function(primitive: Primitive, summary: str) -> Callable[[ArrayLike, ArrayLike], Tensor]:
+def binary_function(primitive: Primitive, summary: str) -> Binary:
     """Return the public function of an elementwise primitive of two operands."""
 
     def function(x1: ArrayLike, x2: ArrayLike) -> Tensor:
@@ -161,7 +183,7 @@ _PUBLIC_NAMES = {
 }  # fmt: skip
 
 
-def _documented(function: Any, primitive: Primitive, summary: str) -> Any:
+def _documented(function: F, primitive: Primitive, summary: str) -> F:
     name = _PUBLIC_NAMES.get(primitive.name, primitive.name)
     function.__name__ = function.__qualname__ = name
     function.__module__ = "minigrad"
@@ -170,11 +192,3 @@ def _documented(function: Any, primitive: Primitive, summary: str) -> Any:
         f"the other operand's dtype. {primitive.note}"
     )
     return function
-
-
-def shape_of(x: Aval | Tensor) -> Shape:
-    """Return the shape of an aval or tensor."""
-    return x.shape
-
-
-__all__ += ["DISCRETE", "FLAT_STEP", "as_tensor"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.door import as_tensor, beside, full, is_number, meet
-from ..core.primitive import (
+from minigrad.core.aval import Aval
+from minigrad.core.door import as_tensor, beside, full, is_number, meet
+from minigrad.core.primitive import (
     ANY,
     BITS,
     BOOLEANS,
@@ -22,13 +22,16 @@ from ..core.primitive import (
     check_kind,
     register,
 )
-from ..core.tensor import Tensor, apply
-from ..dtypes import bool as bool_
-from ..dtypes import get_default_dtype, uint32
-from ..errors import DtypeError
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import bool as bool_
+from minigrad.dtypes import get_default_dtype, uint32
+from minigrad.errors import DtypeError
+
 from .kinds import (
     DISCRETE,
     ArrayLike,
+    Binary,
+    Unary,
     batch_elementwise,
     binary_function,
     elementwise,
@@ -51,9 +54,11 @@ def _comparison(name: str, reference: Any, latex: str, note: str) -> Primitive:
     )
 
 
-equal_p = _comparison("equal", np.equal, "{0} = {1}", "NaN equals nothing.")
-less_p = _comparison("less", np.less, "{0} < {1}", "False beside NaN.")
-less_equal_p = _comparison("less_equal", np.less_equal, r"{0} \le {1}", "False beside NaN.")
+equal_p: Primitive = _comparison("equal", np.equal, "{0} = {1}", "NaN equals nothing.")
+less_p: Primitive = _comparison("less", np.less, "{0} < {1}", "False beside NaN.")
+less_equal_p: Primitive = _comparison(
+    "less_equal", np.less_equal, r"{0} \le {1}", "False beside NaN."
+)
 
 
 def _where_aval(condition: Aval, a: Aval, b: Aval) -> Aval:
@@ -64,7 +69,7 @@ def _where_aval(condition: Aval, a: Aval, b: Aval) -> Aval:
     return a
 
 
-where_p = register(
+where_p: Primitive = register(
     Primitive(
         name="where",
         kind="elementwise",
@@ -100,11 +105,11 @@ def _bitwise(name: str, method: str, reference: Any, latex: str) -> Primitive:
     )
 
 
-bitwise_and_p = _bitwise("bitwise_and", "bit_and", np.bitwise_and, r"{0} \wedge {1}")
-bitwise_or_p = _bitwise("bitwise_or", "bit_or", np.bitwise_or, r"{0} \vee {1}")
-bitwise_xor_p = _bitwise("bitwise_xor", "bit_xor", np.bitwise_xor, r"{0} \oplus {1}")
+bitwise_and_p: Primitive = _bitwise("bitwise_and", "bit_and", np.bitwise_and, r"{0} \wedge {1}")
+bitwise_or_p: Primitive = _bitwise("bitwise_or", "bit_or", np.bitwise_or, r"{0} \vee {1}")
+bitwise_xor_p: Primitive = _bitwise("bitwise_xor", "bit_xor", np.bitwise_xor, r"{0} \oplus {1}")
 
-bitwise_invert_p = elementwise(
+bitwise_invert_p: Primitive = elementwise(
     "bitwise_invert",
     accepts=BITS,
     reference=np.invert,
@@ -132,8 +137,8 @@ def _shift(name: str, reference: Any, latex: str) -> Primitive:
     )
 
 
-left_shift_p = _shift("bitwise_left_shift", np.left_shift, r"{0} \ll {1}")
-right_shift_p = _shift("bitwise_right_shift", np.right_shift, r"{0} \gg {1}")
+left_shift_p: Primitive = _shift("bitwise_left_shift", np.left_shift, r"{0} \ll {1}")
+right_shift_p: Primitive = _shift("bitwise_right_shift", np.right_shift, r"{0} \gg {1}")
 
 
 def _mulhi_reference(a: Any, b: Any) -> Any:
@@ -142,7 +147,7 @@ def _mulhi_reference(a: Any, b: Any) -> Any:
     return ((a.astype(np.uint64) * b) >> np.uint64(32)).astype(np.uint32)
 
 
-mulhi_p = elementwise(
+mulhi_p: Primitive = elementwise(
     "mulhi",
     accepts="u",
     reference=_mulhi_reference,
@@ -154,16 +159,16 @@ mulhi_p = elementwise(
     analytic=True,
 )
 
-equal = binary_function(equal_p, "Return whether x1 and x2 are equal.")
-less = binary_function(less_p, "Return whether x1 is less than x2.")
-less_equal = binary_function(less_equal_p, "Return whether x1 is at most x2.")
-bitwise_and = binary_function(bitwise_and_p, "Return x1 & x2.")
-bitwise_or = binary_function(bitwise_or_p, "Return x1 | x2.")
-bitwise_xor = binary_function(bitwise_xor_p, "Return x1 ^ x2.")
-bitwise_invert = unary_function(bitwise_invert_p, "Return ~x.")
-bitwise_left_shift = binary_function(left_shift_p, "Return x1 << x2.")
-bitwise_right_shift = binary_function(right_shift_p, "Return x1 >> x2.")
-mulhi = binary_function(mulhi_p, "Return the high 32 bits of the product of two uint32.")
+equal: Binary = binary_function(equal_p, "Return whether x1 and x2 are equal.")
+less: Binary = binary_function(less_p, "Return whether x1 is less than x2.")
+less_equal: Binary = binary_function(less_equal_p, "Return whether x1 is at most x2.")
+bitwise_and: Binary = binary_function(bitwise_and_p, "Return x1 & x2.")
+bitwise_or: Binary = binary_function(bitwise_or_p, "Return x1 | x2.")
+bitwise_xor: Binary = binary_function(bitwise_xor_p, "Return x1 ^ x2.")
+bitwise_invert: Unary = unary_function(bitwise_invert_p, "Return ~x.")
+bitwise_left_shift: Binary = binary_function(left_shift_p, "Return x1 << x2.")
+bitwise_right_shift: Binary = binary_function(right_shift_p, "Return x1 >> x2.")
+mulhi: Binary = binary_function(mulhi_p, "Return the high 32 bits of the product of two uint32.")
 
 
 def not_equal(x1: ArrayLike, x2: ArrayLike) -> Tensor:
@@ -252,4 +257,3 @@ def isinf(x: ArrayLike) -> Tensor:
 def isfinite(x: ArrayLike) -> Tensor:
     """Return whether x is neither infinite nor NaN."""
     return bitwise_invert(bitwise_or(isnan(x), isinf(x)))
-

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.door import as_tensor, cast
-from ..core.primitive import Each, Primitive, Sample
-from ..core.tensor import Tensor, apply
-from ..dtypes import result_type
-from ..errors import ShapeError
-from ..shapes import axes_of, axis_of, pair
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.door import as_tensor, cast
+from minigrad.core.primitive import Each, Primitive, Sample
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import result_type
+from minigrad.errors import ShapeError
+from minigrad.shapes import axes_of, axis_of, pair
+
 from .kinds import ArrayLike, same_dtype, structural
 from .structural import broadcast_to, reshape
 
@@ -49,7 +51,7 @@ def _slice_batch(
     return apply(p, (xs[0],), whole)
 
 
-slice_p = structural(
+slice_p: Primitive = structural(
     "slice",
     "movement",
     aval=_slice_aval,
@@ -105,7 +107,7 @@ def _pad_batch(
     return apply(p, (xs[0],), {**widths, "value": params["value"]})
 
 
-pad_p = structural(
+pad_p: Primitive = structural(
     "pad",
     "movement",
     aval=_pad_aval,
@@ -146,11 +148,11 @@ def cut(x: Tensor, axis: int, start: int, stop: int, step: int = 1) -> Tensor:
 # Flip and concat -----------------------------------------------------------------
 
 
-flip_p = structural(
+flip_p: Primitive = structural(
     "flip",
     "movement",
     aval=lambda x, axes: x,
-    reference=lambda x, axes: np.flip(x, axes),
+    reference=np.flip,
     vjp=(lambda g, y, x, *, axes: flip(g, axis=axes),),
     batch=lambda p, xs, batched, size, params: apply(
         p, (xs[0],), {"axes": tuple(a + 1 for a in params["axes"])}
@@ -173,7 +175,7 @@ def _concat_aval(*xs: Aval, axis: int) -> Aval:
             n != m for i, (n, m) in enumerate(zip(x.shape, first, strict=True)) if i != axis
         ):
             raise ShapeError(
-                f"concat: shapes {', '.join(str(x.shape) for x in xs[:6])} differ outside axis {axis}",
+                f"concat: {', '.join(str(x.shape) for x in xs[:6])} differ outside axis {axis}",
                 rule="all sizes but that of the joined axis are equal",
             )
     total = sum(x.shape[axis] for x in xs)
@@ -194,7 +196,7 @@ def _concat_batch(
     return apply(p, tuple(whole), {"axis": params["axis"] + 1})
 
 
-concat_p = structural(
+concat_p: Primitive = structural(
     "concat",
     "movement",
     aval=_concat_aval,
@@ -277,7 +279,7 @@ def split(x: ArrayLike, sections_or_cut_points: int | Sequence[int], axis: int =
     else:
         points = [min(p if p >= 0 else p + n, n) for p in sections_or_cut_points]
     edges = [0, *points, n]
-    return [cut(x, at, i, max(i, j)) for i, j in zip(edges[:-1], edges[1:], strict=True)]
+    return [cut(x, at, i, max(i, j)) for i, j in itertools.pairwise(edges)]
 
 
 def pad(x: ArrayLike, pad_width: Any, *, constant_values: float = 0) -> Tensor:
@@ -304,17 +306,17 @@ def pad(x: ArrayLike, pad_width: Any, *, constant_values: float = 0) -> Tensor:
 
 def roll(x: ArrayLike, shift: int | Sequence[int], *, axis: Any = None) -> Tensor:
     """Return x with its elements shifted cyclically along ``axis``; flat if it is None."""
-    x = as_tensor(x)
+    t = as_tensor(x)
     if axis is None:
-        return reshape(roll(reshape(x, -1), shift, axis=0), x.shape)
+        return reshape(roll(reshape(t, -1), shift, axis=0), t.shape)
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     for a, s in zip(axes, pair(shift, "shift", len(axes)), strict=True):
-        at = axis_of(a, x.ndim, "roll")
-        n = x.shape[at]
+        at = axis_of(a, t.ndim, "roll")
+        n = t.shape[at]
         k = s % n if n else 0
         if k:
-            x = concat([cut(x, at, n - k, n), cut(x, at, 0, n - k)], axis=at)
-    return x
+            t = concat([cut(t, at, n - k, n), cut(t, at, 0, n - k)], axis=at)
+    return t
 
 
 def tile(x: ArrayLike, repetitions: Sequence[int]) -> Tensor:
@@ -326,4 +328,3 @@ def tile(x: ArrayLike, repetitions: Sequence[int]) -> Tensor:
     wide = tuple(n for pair_ in zip(times, shape, strict=True) for n in pair_)
     result = tuple(t * n for t, n in zip(times, shape, strict=True))
     return reshape(broadcast_to(reshape(x, spaced), wide), result)
-

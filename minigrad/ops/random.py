@@ -15,16 +15,26 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import aval
-from ..core.door import as_tensor, cast, full
-from ..core.graph import Graph
-from ..core.state import Buffer
-from ..core.tape import placeholder, scope
-from ..core.tensor import Tensor, apply
-from ..dtypes import DTypeLike, as_dtype, float16, float32, float64, get_default_dtype, int64
-from ..dtypes import uint32, uint64
-from ..errors import DataError, DtypeError
-from ..shapes import Shape, as_shape
+from minigrad.core.aval import aval
+from minigrad.core.door import as_tensor, cast, full
+from minigrad.core.graph import Graph
+from minigrad.core.state import Buffer
+from minigrad.core.tape import placeholder, scope
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import (
+    DTypeLike,
+    as_dtype,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int64,
+    uint32,
+    uint64,
+)
+from minigrad.errors import DataError, DtypeError
+from minigrad.shapes import Shape, as_shape
+
 from .analytic import cos, sqrt
 from .analytic import log as logarithm
 from .arithmetic import astype
@@ -223,5 +233,3 @@ def permutation(x: int | ArrayLike, *, generator: Generator | None = None) -> Te
     n = x if isinstance(x, int) else as_tensor(x).shape[0]
     order = argsort((generator or default_generator).bits((n,)))
     return order if isinstance(x, int) else take(x, order, axis=0)
-
-

@@ -7,34 +7,33 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.door import as_tensor, cast, full
-from ..core.primitive import ANY, NUMERIC, Domain, Primitive, Sample, check_kind
-from ..core.tensor import Tensor, apply
-from ..dtypes import DTypeLike, as_dtype, int64
-from ..errors import ShapeError
-from ..shapes import Axes, axes_of, axis_of, reduced, size
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.door import as_tensor, cast, full
+from minigrad.core.primitive import ANY, NUMERIC, Domain, Primitive, Sample, check_kind
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import DTypeLike, as_dtype, int64
+from minigrad.errors import ShapeError
+from minigrad.shapes import Axes, axes_of, axis_of, reduced, size
+
 from .kinds import DISCRETE, ArrayLike, structural
 from .logic import equal
 from .movement import cut, pad
 from .structural import (
     REDUCTION_SAMPLES,
-    sum_dtype,
     permute_dims,
     reduction_aval,
     reduction_batch,
     reshape,
     spread_back,
     sum,
+    sum_dtype,
 )
 
 AxisLike = int | Sequence[int] | None
 
 
-def _extremum_vjp(
-    g: Tensor, y: Tensor, x: Tensor, *, axes: Axes, keepdims: bool
-) -> Tensor:
+def _extremum_vjp(g: Tensor, y: Tensor, x: Tensor, *, axes: Axes, keepdims: bool) -> Tensor:
     """Send the cotangent to the winners; n tied winners receive g / n each.
 
     At a tie there is no derivative. Sharing is symmetric, and the cotangents of a
@@ -74,8 +73,8 @@ def _nonempty(name: str) -> Any:
     return checked
 
 
-max_p = _extremum("max", np.max, r"\max {0}")
-min_p = _extremum("min", np.min, r"\min {0}")
+max_p: Primitive = _extremum("max", np.max, r"\max {0}")
+min_p: Primitive = _extremum("min", np.min, r"\min {0}")
 
 
 def _others(x: Tensor, axes: Axes) -> Tensor:
@@ -105,7 +104,7 @@ def _prod_vjp(g: Tensor, y: Tensor, x: Tensor, *, axes: Axes, keepdims: bool) ->
     return spread * _others(x, axes) if axes and size(x.shape) else spread
 
 
-prod_p = structural(
+prod_p: Primitive = structural(
     "prod",
     "reduction",
     aval=reduction_aval("prod", NUMERIC),
@@ -147,8 +146,8 @@ def _arg(name: str, reference: Any, latex: str) -> Primitive:
     )
 
 
-argmax_p = _arg("argmax", np.argmax, r"\arg\max {0}")
-argmin_p = _arg("argmin", np.argmin, r"\arg\min {0}")
+argmax_p: Primitive = _arg("argmax", np.argmax, r"\arg\max {0}")
+argmin_p: Primitive = _arg("argmin", np.argmin, r"\arg\min {0}")
 
 
 def _cumulative_aval(x: Aval, *, axis: int, reverse: bool) -> Aval:
@@ -162,7 +161,7 @@ def _cumulative_reference(x: Any, *, axis: int, reverse: bool) -> Any:
     return np.cumsum(x, axis=axis, dtype=x.dtype)
 
 
-cumulative_sum_p = structural(
+cumulative_sum_p: Primitive = structural(
     "cumulative_sum",
     "scan",
     aval=_cumulative_aval,
@@ -194,7 +193,7 @@ def _argsort_reference(x: Any, *, axis: int, descending: bool) -> Any:
     return x.shape[axis] - 1 - np.flip(order, axis)
 
 
-argsort_p = structural(
+argsort_p: Primitive = structural(
     "argsort",
     "indexing",
     aval=_argsort_aval,
@@ -312,4 +311,3 @@ def argsort(
     x = as_tensor(x)
     at = axis_of(axis, x.ndim, "argsort")
     return apply(argsort_p, (x,), {"axis": at, "descending": descending})
-

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.door import as_tensor, cast, spread
-from ..core.primitive import NUMERIC, Primitive, Sample, check_kind
-from ..core.tensor import Tensor, apply
-from ..dtypes import DType, DTypeLike, as_dtype, int64, uint64
-from ..errors import ShapeError
-from ..shapes import (
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.door import as_tensor, cast, spread
+from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
+from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import DType, DTypeLike, as_dtype, int64, uint64
+from minigrad.errors import ShapeError
+from minigrad.shapes import (
     Axes,
     Shape,
     as_shape,
@@ -25,6 +25,7 @@ from ..shapes import (
     reduced,
     resolve_reshape,
 )
+
 from .kinds import ArrayLike, structural
 
 # Repeat and sum -----------------------------------------------------------------
@@ -66,7 +67,7 @@ def _broadcast_batch(
     return broadcast_to(reshape(x, padded), (size, *shape))
 
 
-broadcast_to_p = structural(
+broadcast_to_p: Primitive = structural(
     "broadcast_to",
     "movement",
     aval=_broadcast_aval,
@@ -114,7 +115,7 @@ REDUCTION_SAMPLES = (
     Sample(((),), {"axes": (), "keepdims": False}),
 )
 
-sum_p = structural(
+sum_p: Primitive = structural(
     "sum",
     "reduction",
     aval=reduction_aval("sum", NUMERIC),
@@ -136,7 +137,7 @@ def _reshape_aval(x: Aval, *, shape: Shape) -> Aval:
     return target
 
 
-reshape_p = structural(
+reshape_p: Primitive = structural(
     "reshape",
     "movement",
     aval=_reshape_aval,
@@ -169,7 +170,7 @@ def _permute_aval(x: Aval, *, axes: Axes) -> Aval:
     return aval_of(tuple(x.shape[a] for a in axes), x.dtype)
 
 
-permute_dims_p = structural(
+permute_dims_p: Primitive = structural(
     "permute_dims",
     "movement",
     aval=_permute_aval,
@@ -270,13 +271,14 @@ def sum(
 
     Booleans and small integers are summed as int64 (unsigned ones as uint64).
     """
-    x = as_tensor(x)
-    axes = axes_of(axis, x.ndim, "sum")
-    x = cast(x, sum_dtype(x.dtype) if dtype is None else as_dtype(dtype))
+    t = as_tensor(x)
+    axes = axes_of(axis, t.ndim, "sum")
+    t = cast(t, sum_dtype(t.dtype) if dtype is None else as_dtype(dtype))
     if not axes:
-        return x
-    return apply(sum_p, (x,), {"axes": axes, "keepdims": keepdims})
+        return t
+    return apply(sum_p, (t,), {"axes": axes, "keepdims": keepdims})
 
 
 def sum_dtype(dtype: DType) -> DType:
+    """Return the dtype in which values of this dtype are added up."""
     return {"b": int64, "i": int64, "u": uint64}.get(dtype.kind, dtype)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.aval import aval as aval_of
-from ..core.primitive import NUMERIC, Primitive, Sample, check_kind
-from ..core.tensor import Tensor, apply
-from ..errors import ShapeError
-from ..shapes import Axes, Shape
+from minigrad.core.aval import Aval
+from minigrad.core.aval import aval as aval_of
+from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
+from minigrad.core.tensor import Tensor, apply
+from minigrad.errors import ShapeError
+from minigrad.shapes import Axes, Shape
+
 from .kinds import structural
 
 Ints = tuple[int, ...]
@@ -43,9 +44,7 @@ def _windows_aval(x: Aval, *, axes: Axes, sizes: Ints, strides: Ints, dilations:
     return aval_of((*shape, *sizes), x.dtype)
 
 
-def _windows_reference(
-    x: Any, *, axes: Axes, sizes: Ints, strides: Ints, dilations: Ints
-) -> Any:
+def _windows_reference(x: Any, *, axes: Axes, sizes: Ints, strides: Ints, dilations: Ints) -> Any:
     """Return a view: every window overlaps its neighbours in memory."""
     shape, steps = list(x.shape), list(x.strides)
     for a, k, s, d in zip(axes, sizes, strides, dilations, strict=True):
@@ -72,14 +71,12 @@ def _shifted(
 _ONE = {"axes": (1,), "sizes": (3,), "strides": (1,), "dilations": (1,)}
 _TWO = {"axes": (1, 2), "sizes": (2, 3), "strides": (2, 1), "dilations": (1, 2)}
 
-windows_p = structural(
+windows_p: Primitive = structural(
     "windows",
     "windows",
     aval=_windows_aval,
     reference=_windows_reference,
-    vjp=(
-        lambda g, y, x, **params: apply(fold_windows_p, (g,), {**params, "shape": x.shape}),
-    ),
+    vjp=(lambda g, y, x, **params: apply(fold_windows_p, (g,), {**params, "shape": x.shape}),),
     batch=_shifted,
     latex=r"\mathrm{{windows}}({0})",
     note="The windowed axes become positions; the window's own axes come last. A view in NumPy.",
@@ -115,14 +112,12 @@ def _fold_reference(
     return result
 
 
-fold_windows_p = structural(
+fold_windows_p: Primitive = structural(
     "fold_windows",
     "windows",
     aval=_fold_aval,
     reference=_fold_reference,
-    vjp=(
-        lambda g, y, x, *, shape, **params: apply(windows_p, (g,), params),
-    ),
+    vjp=(lambda g, y, x, *, shape, **params: apply(windows_p, (g,), params),),
     batch=_shifted,
     latex=r"\mathrm{{fold}}({0})",
     note="Adds every window back to its place; elements in several windows add up.",

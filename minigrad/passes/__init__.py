@@ -1,6 +1,7 @@
 """Floor 3: graph to graph, with the same meaning."""
 
-from ..core.late import bind
+from minigrad.core.late import bind
+
 from .pipeline import finalise, simplify
 from .rules import RULES
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..core.graph import Graph
+from minigrad.core.graph import Graph
+
 from .rewrite import rewrite
 from .rules import table
 from .tidy import fold, inline, merge

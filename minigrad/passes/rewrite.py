@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.aval import Aval
-from ..core.graph import Graph
-from ..core.node import Node
-from ..core.primitive import registry
+from minigrad.core.aval import Aval
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.core.primitive import registry
 
 __all__ = ["Rule", "literal", "make", "rebuild", "rewrite"]
 

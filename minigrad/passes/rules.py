@@ -6,7 +6,8 @@ from collections.abc import Callable
 from math import frexp, isfinite
 from typing import Any
 
-from ..core.node import Node
+from minigrad.core.node import Node
+
 from .rewrite import Rule, literal, make
 
 __all__ = ["RULES", "table"]

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Graph
-from ..core.node import Node
-from ..core.primitive import registry
-from ..core.tape import CONSTANT, INPUT, recorder
-from ..core.tensor import NO_PARAMS, Tensor
-from ..errors import MinigradError
-from ..ops.call import expand
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.core.primitive import registry
+from minigrad.core.tape import CONSTANT, INPUT, recorder
+from minigrad.core.tensor import NO_PARAMS, Tensor
+from minigrad.errors import MinigradError
+from minigrad.ops.call import expand
+
 from .rewrite import literal, make, rebuild
 
 __all__ = ["fold", "inline", "merge"]

@@ -1,6 +1,7 @@
 """Floor 3: graph to graph, with another meaning. Reverse mode, forward mode, batching."""
 
-from ..core.late import bind
+from minigrad.core.late import bind
+
 from .jvp import pushforward
 from .vjp import call_vjp, check_differentiable, differentiable_path, pullback, seed
 from .vmap import batch, call_batch

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.node import Node
-from ..core.tape import placeholder
-from ..core.tensor import Tensor
-from ..ops.creation import zeros
+from minigrad.core.node import Node
+from minigrad.core.tape import placeholder
+from minigrad.core.tensor import Tensor
+from minigrad.ops.creation import zeros
+
 from .vjp import differentiable_path, pullback
 
 __all__ = ["pushforward"]

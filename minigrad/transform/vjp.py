@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.graph import Graph
-from ..core.node import Node, ancestors
-from ..core.primitive import Zero
-from ..core.tape import recorder
-from ..core.tensor import Tensor
-from ..errors import NotDifferentiable, ShapeError
-from ..ops.arithmetic import barrier
-from ..ops.call import expand
-from ..ops.creation import ones, zeros
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node, ancestors
+from minigrad.core.primitive import Zero
+from minigrad.core.tape import recorder
+from minigrad.core.tensor import Tensor
+from minigrad.errors import NotDifferentiable, ShapeError
+from minigrad.ops.arithmetic import barrier
+from minigrad.ops.call import expand
+from minigrad.ops.creation import ones, zeros
 
 __all__ = ["call_vjp", "check_differentiable", "differentiable_path", "pullback", "seed"]
 
@@ -133,4 +133,3 @@ def call_vjp(
         recorder.partner = partner
     (part,) = pullback([y.node], [g], [guarded[i].node])
     return part
-

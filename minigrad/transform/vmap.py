@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.graph import Graph
-from ..core.node import Node, ancestors
-from ..core.tensor import Tensor
-from ..ops.call import replay
-from ..ops.structural import broadcast_to
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node, ancestors
+from minigrad.core.tensor import Tensor
+from minigrad.ops.call import replay
+from minigrad.ops.structural import broadcast_to
 
 __all__ = ["batch", "call_batch"]
 

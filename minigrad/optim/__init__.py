@@ -1,0 +1,1 @@
+"""Optimisers (floor 7)."""
