@@ -1,0 +1,1 @@
+"""Benchmarks of minigrad by itself: ``python -m minigrad bench``."""
