@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import dtypes, errors, nn, optim
+from . import dtypes, errors, nn, ops, optim
 from .api import (
     Compiled,
     backends,
@@ -46,7 +46,6 @@ from .dtypes import (
     uint64,
 )
 from .ops import *  # noqa: F403  (its __all__ is the list of the array functions)
-from .ops import __all__ as _array_functions
 from .ops import random
 
 if TYPE_CHECKING:
@@ -146,4 +145,4 @@ __all__ = [
     "vmap",
 ]  # fmt: skip
 
-__all__ += _array_functions
+__all__ += ops.__all__

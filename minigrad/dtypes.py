@@ -82,13 +82,14 @@ def as_dtype(dtype: DTypeLike) -> DType:
         raise DtypeError(
             f"{dtype!r} is not a dtype", fix="use mg.float32, mg.int64, ..."
         ) from error
+    found = found if found.isnative else found.newbyteorder("=")
     if found not in ALL:
         raise DtypeError(
             f"dtype {found} is not supported",
             rule="bool, int8 to int64, uint8 to uint64, float16, float32, float64",
             fix="convert with astype before making a tensor",
         )
-    return found.newbyteorder("=") if not found.isnative else found
+    return found
 
 
 def short(dtype: DType) -> str:

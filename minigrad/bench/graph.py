@@ -15,15 +15,19 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 import minigrad as mg
 
 __all__ = ["Figure", "main", "measure"]
+
+#: Takes a name, seconds, how many things they were spent on, and the unit.
+Note: TypeAlias = Callable[[str, float, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,47 +66,46 @@ def _timed(action: Callable[[], Any]) -> tuple[float, Any]:
 def measure(n: int = 50_000, rounds: int = 5) -> list[Figure]:
     """Return the figures for a chain of n operations."""
     x = np.ones(8)
-    f = chain(mg.tanh, n)
     samples: dict[tuple[str, str], list[float]] = {}
 
     def note(name: str, seconds: float, count: int, unit: str) -> None:
         samples.setdefault((name, unit), []).append(seconds / count * 1e9)
 
     for _ in range(rounds):
-        seconds, graph = _timed(lambda: mg.trace(f, x))
-        tracing = seconds
-        note("trace", seconds, n, "ns/operation")
-        seconds, backward = _timed(graph.grad)
-        note("gradient", seconds, n, "ns/operation")
-        note("trace + gradient", tracing + seconds, len(backward.nodes), "ns/node")
-        seconds, _ = _timed(backward.verify)
-        note("verify", seconds, len(backward.nodes), "ns/node")
-        seconds, simple = _timed(backward.simplify)
-        note("clean-up", seconds, len(backward.nodes), "ns/node")
-        simple(x)
-        seconds, _ = _timed(lambda: simple(x))
-        note("run a graph, node by node", seconds, len(simple.nodes), "ns/node")
-        seconds, eager = _timed(lambda: f(mg.tensor(x)))
-        note("eager operation, recorded", seconds, n, "ns/operation")
-        seconds, _ = _timed(lambda: mg.grad(f)(x))
-        note("eager gradient (mg.grad)", seconds, n, "ns/operation")
-        seconds, _ = _timed(lambda: chain(np.tanh, n)(x))
-        note("NumPy alone", seconds, n, "ns/operation")
-        if find_spec("autograd"):
-            _autograd(n, x, note)
-        del graph, backward, simple, eager
-    return [
-        Figure(name, unit, median(s), min(s), max(s)) for (name, unit), s in samples.items()
-    ]
+        _round(n, x, note)
+    return [Figure(name, unit, median(s), min(s), max(s)) for (name, unit), s in samples.items()]
 
 
-def _autograd(n: int, x: Any, note: Callable[[str, float, int, str], None]) -> None:
+def _round(n: int, x: Any, note: Note) -> None:
+    """Measure everything once."""
+    f = chain(mg.tanh, n)
+    tracing, graph = _timed(lambda: mg.trace(f, x))
+    note("trace", tracing, n, "ns/operation")
+    seconds, backward = _timed(graph.grad)
+    note("gradient", seconds, n, "ns/operation")
+    note("trace + gradient", tracing + seconds, len(backward.nodes), "ns/node")
+    seconds, _ = _timed(backward.verify)
+    note("verify", seconds, len(backward.nodes), "ns/node")
+    seconds, simple = _timed(backward.simplify)
+    note("clean-up", seconds, len(backward.nodes), "ns/node")
+    simple(x)
+    seconds, _ = _timed(lambda: simple(x))
+    note("run a graph, node by node", seconds, len(simple.nodes), "ns/node")
+    seconds, _ = _timed(lambda: f(mg.tensor(x)))
+    note("eager operation, recorded", seconds, n, "ns/operation")
+    seconds, _ = _timed(lambda: mg.grad(f)(x))
+    note("eager gradient (mg.grad)", seconds, n, "ns/operation")
+    seconds, _ = _timed(lambda: chain(np.tanh, n)(x))
+    note("NumPy alone", seconds, n, "ns/operation")
+    if find_spec("autograd"):
+        _autograd(n, x, note)
+
+
+def _autograd(n: int, x: Any, note: Note) -> None:
     """Measure HIPS autograd on the same chain, in the same round."""
-    import autograd.numpy as anp
-    from autograd.core import make_vjp
-
+    make_vjp = import_module("autograd.core").make_vjp
     n = min(n, 20_000)
-    f = chain(anp.tanh, n)
+    f = chain(import_module("autograd.numpy").tanh, n)
     seconds, _ = _timed(lambda: make_vjp(f, x))
     note("HIPS autograd, operation recorded", seconds, n, "ns/operation")
 

@@ -33,7 +33,10 @@ class Dialect(Protocol):
         """Return a * b; integers wrap."""
 
     def div(self, a: Any, b: Any) -> Any:
-        """Return a / b for floats, the quotient rounded to zero for integers (0 for b = 0)."""
+        """Return a / b for floats; for integers the quotient rounded to zero.
+
+        An integer divided by 0 is 0; the least integer divided by -1 wraps to itself.
+        """
 
     def neg(self, a: Any) -> Any:
         """Return -a."""
@@ -63,16 +66,19 @@ class Dialect(Protocol):
         """Return ~a; logical not for booleans."""
 
     def shift_left(self, a: Any, b: Any) -> Any:
-        """Return a << b."""
+        """Return a << b, for b from 0 to the width less 1."""
 
     def shift_right(self, a: Any, b: Any) -> Any:
-        """Return a >> b; arithmetic for signed integers."""
+        """Return a >> b, for b from 0 to the width less 1; arithmetic for signed integers."""
 
     def mulhi(self, a: Any, b: Any) -> Any:
         """Return the high 32 bits of the 64-bit product of two uint32."""
 
     def cast(self, a: Any, dtype: DType) -> Any:
-        """Return a converted; floats to integers truncate."""
+        """Return a converted; floats to integers truncate, and must be in range."""
 
     def call(self, name: str, *args: Any) -> Any:
-        """Return a function of the mathematical library: exp, log, sin, pow, floor, ..."""
+        """Return a function of the mathematical library: exp, log, sin, pow, floor, ...
+
+        ``minigrad.backends.scalar.FUNCTIONS`` lists them. ``pow`` also takes integers.
+        """

@@ -21,7 +21,7 @@ from .aval import aval
 from .node import Node
 from .primitive import Primitive, registry
 from .tape import INPUT, constant
-from .tensor import Tensor, apply
+from .tensor import Tensor, apply, compute
 
 __all__ = [
     "array_module", "as_array", "as_tensor", "beside", "binary", "cast", "full", "is_number",
@@ -69,13 +69,9 @@ def full(value: float, shape: Shape, dtype: DType, module: Any = None) -> Tensor
     key = (value, type(value), str(value) if value == 0 else "", shape, dtype, module)
     node = _literals.get(key)
     if node is None:
-        try:
-            np.asarray(value).astype(dtype) if dtype.kind == "f" else np.array(value, dtype)
-        except OverflowError as error:
-            raise DtypeError(f"{value} does not fit {dtype}", fix="use a wider dtype") from error
         params = {"value": value, "shape": shape, "dtype": dtype}
         primitive = registry["full"]
-        array = primitive.reference(module, **params)
+        array = compute(primitive, [module], params)
         node = Node(primitive, (), params, aval(shape, dtype), array, (None, 0, ()))
         if len(_literals) >= _MANY_LITERALS:
             _literals.clear()
@@ -156,7 +152,8 @@ def spread(x: Tensor, shape: Shape) -> Tensor:
     node = x.node
     if node.aval.shape == shape:
         return x
-    if node.primitive.name == "full":  # a literal has no data to repeat
+    if node.primitive.name == "full" and broadcast(node.aval.shape, shape) == shape:
+        # a literal has no data to repeat
         return full(node.params["value"], shape, node.aval.dtype, module_of(node.value))
     return apply(registry["broadcast_to"], (x,), {"shape": shape})
 

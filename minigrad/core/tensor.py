@@ -20,7 +20,7 @@ from minigrad.shapes import Shape
 from .late import call
 from .node import Node, ancestors
 from .primitive import Primitive
-from .tape import INPUT, record
+from .tape import INPUT, record, recorder
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Tensor", "apply", "compute", "functions"]
 
 #: What operators and methods call, by name; filled by ``minigrad.ops``.
-functions: dict[str, Callable[..., Any]] = {}
+functions: dict[str, Callable[..., Tensor]] = {}
 
 NO_PARAMS: Final[dict[str, Any]] = {}
 
@@ -93,12 +93,12 @@ class Tensor:
                 f"T: needs 2 axes, got shape {self.shape}",
                 fix="use .mT for the last two axes, or mg.permute_dims",
             )
-        return functions["permute_dims"](self, (1, 0))  # type: ignore[no-any-return]
+        return functions["permute_dims"](self, (1, 0))
 
     @property
     def mT(self) -> Tensor:
         """The transpose of the last two axes."""
-        return functions["matrix_transpose"](self)  # type: ignore[no-any-return]
+        return functions["matrix_transpose"](self)
 
     # Its value -----------------------------------------------------------------
 
@@ -252,7 +252,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """Return the same value without its history: no gradient flows back."""
-        return functions["stop_gradient"](self)  # type: ignore[no-any-return]
+        return functions["stop_gradient"](self)
 
     def graph(self) -> Graph:
         """Return the static graph of everything that produced this tensor, with values."""
@@ -260,12 +260,12 @@ class Tensor:
 
     def to(self, target: Any) -> Tensor:
         """Return the tensor on another device (``"cpu"``, ``"cupy"``) or with another dtype."""
-        return functions["to"](self, target)  # type: ignore[no-any-return]
+        return functions["to"](self, target)
 
     # Indexing ------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Tensor:
-        return functions["getitem"](self, key)  # type: ignore[no-any-return]
+        return functions["getitem"](self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise MinigradError(
@@ -284,109 +284,109 @@ class Tensor:
     # Operators -----------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
-        return functions["add"](self, other)  # type: ignore[no-any-return]
+        return functions["add"](self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return functions["add"](other, self)  # type: ignore[no-any-return]
+        return functions["add"](other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return functions["subtract"](self, other)  # type: ignore[no-any-return]
+        return functions["subtract"](self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return functions["subtract"](other, self)  # type: ignore[no-any-return]
+        return functions["subtract"](other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return functions["multiply"](self, other)  # type: ignore[no-any-return]
+        return functions["multiply"](self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return functions["multiply"](other, self)  # type: ignore[no-any-return]
+        return functions["multiply"](other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return functions["divide"](self, other)  # type: ignore[no-any-return]
+        return functions["divide"](self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return functions["divide"](other, self)  # type: ignore[no-any-return]
+        return functions["divide"](other, self)
 
     def __floordiv__(self, other: Any) -> Tensor:
-        return functions["floor_divide"](self, other)  # type: ignore[no-any-return]
+        return functions["floor_divide"](self, other)
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return functions["floor_divide"](other, self)  # type: ignore[no-any-return]
+        return functions["floor_divide"](other, self)
 
     def __mod__(self, other: Any) -> Tensor:
-        return functions["remainder"](self, other)  # type: ignore[no-any-return]
+        return functions["remainder"](self, other)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return functions["remainder"](other, self)  # type: ignore[no-any-return]
+        return functions["remainder"](other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return functions["pow"](self, other)  # type: ignore[no-any-return]
+        return functions["pow"](self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return functions["pow"](other, self)  # type: ignore[no-any-return]
+        return functions["pow"](other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return functions["matmul"](self, other)  # type: ignore[no-any-return]
+        return functions["matmul"](self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return functions["matmul"](other, self)  # type: ignore[no-any-return]
+        return functions["matmul"](other, self)
 
     def __neg__(self) -> Tensor:
-        return functions["negative"](self)  # type: ignore[no-any-return]
+        return functions["negative"](self)
 
     def __pos__(self) -> Tensor:
         return self
 
     def __abs__(self) -> Tensor:
-        return functions["abs"](self)  # type: ignore[no-any-return]
+        return functions["abs"](self)
 
     def __invert__(self) -> Tensor:
-        return functions["bitwise_invert"](self)  # type: ignore[no-any-return]
+        return functions["bitwise_invert"](self)
 
     def __and__(self, other: Any) -> Tensor:
-        return functions["bitwise_and"](self, other)  # type: ignore[no-any-return]
+        return functions["bitwise_and"](self, other)
 
     __rand__ = __and__
 
     def __or__(self, other: Any) -> Tensor:
-        return functions["bitwise_or"](self, other)  # type: ignore[no-any-return]
+        return functions["bitwise_or"](self, other)
 
     __ror__ = __or__
 
     def __xor__(self, other: Any) -> Tensor:
-        return functions["bitwise_xor"](self, other)  # type: ignore[no-any-return]
+        return functions["bitwise_xor"](self, other)
 
     __rxor__ = __xor__
 
     def __lshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_left_shift"](self, other)  # type: ignore[no-any-return]
+        return functions["bitwise_left_shift"](self, other)
 
     def __rlshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_left_shift"](other, self)  # type: ignore[no-any-return]
+        return functions["bitwise_left_shift"](other, self)
 
     def __rshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_right_shift"](self, other)  # type: ignore[no-any-return]
+        return functions["bitwise_right_shift"](self, other)
 
     def __rrshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_right_shift"](other, self)  # type: ignore[no-any-return]
+        return functions["bitwise_right_shift"](other, self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return functions["equal"](self, other)  # type: ignore[no-any-return]
+        return functions["equal"](self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return functions["not_equal"](self, other)  # type: ignore[no-any-return]
+        return functions["not_equal"](self, other)
 
     def __lt__(self, other: Any) -> Tensor:
-        return functions["less"](self, other)  # type: ignore[no-any-return]
+        return functions["less"](self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return functions["less_equal"](self, other)  # type: ignore[no-any-return]
+        return functions["less_equal"](self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return functions["greater"](self, other)  # type: ignore[no-any-return]
+        return functions["greater"](self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return functions["greater_equal"](self, other)  # type: ignore[no-any-return]
+        return functions["greater_equal"](self, other)
 
     __hash__ = object.__hash__
 
@@ -394,59 +394,59 @@ class Tensor:
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """Return the tensor converted to ``dtype``."""
-        return functions["astype"](self, dtype)  # type: ignore[no-any-return]
+        return functions["astype"](self, dtype)
 
     def reshape(self, *shape: Any) -> Tensor:
         """Return the elements in another shape; one size may be -1."""
-        return functions["reshape"](self, shape[0] if len(shape) == 1 else shape)  # type: ignore[no-any-return]
+        return functions["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
     def squeeze(self, axis: int | Sequence[int]) -> Tensor:
         """Remove axes of size 1."""
-        return functions["squeeze"](self, axis)  # type: ignore[no-any-return]
+        return functions["squeeze"](self, axis)
 
     def sum(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         """Return the sum over ``axis``; see ``mg.sum``."""
-        return functions["sum"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["sum"](self, axis, keepdims=keepdims)
 
     def mean(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         """Return the mean over ``axis``; see ``mg.mean``."""
-        return functions["mean"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["mean"](self, axis, keepdims=keepdims)
 
     def var(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
         """Return the variance over ``axis``; see ``mg.var``."""
-        return functions["var"](self, axis, correction=correction, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["var"](self, axis, correction=correction, keepdims=keepdims)
 
     def std(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
         """Return the standard deviation over ``axis``; see ``mg.std``."""
-        return functions["std"](self, axis, correction=correction, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["std"](self, axis, correction=correction, keepdims=keepdims)
 
     def prod(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         """Return the product over ``axis``."""
-        return functions["prod"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["prod"](self, axis, keepdims=keepdims)
 
     def max(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         """Return the maximum over ``axis``; tied winners share the cotangent."""
-        return functions["max"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["max"](self, axis, keepdims=keepdims)
 
     def min(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         """Return the minimum over ``axis``; tied winners share the cotangent."""
-        return functions["min"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["min"](self, axis, keepdims=keepdims)
 
     def any(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         """Return whether any element over ``axis`` is true."""
-        return functions["any"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["any"](self, axis, keepdims=keepdims)
 
     def all(self, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         """Return whether all elements over ``axis`` are true."""
-        return functions["all"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["all"](self, axis, keepdims=keepdims)
 
     def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
         """Return the index of the first maximum over ``axis``."""
-        return functions["argmax"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["argmax"](self, axis, keepdims=keepdims)
 
     def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
         """Return the index of the first minimum over ``axis``."""
-        return functions["argmin"](self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return functions["argmin"](self, axis, keepdims=keepdims)
 
 
 def _trainable(node: Node) -> bool:
@@ -465,8 +465,7 @@ def _no_value(tensor: Tensor, wanted: str) -> TraceError:
 def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any]) -> Any:
     """Return the reference result on arrays: infinities and NaN come without warnings."""
     try:
-        with np.errstate(all="ignore"):
-            result = primitive.reference(*values, **params)
+        result = recorder.quietly(primitive.reference, *values, **params)
     except TypeError as error:
         kinds = {type(v).__module__.partition(".")[0] for v in values}
         if len(kinds) > 1:
