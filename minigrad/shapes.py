@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import SupportsIndex, TypeAlias
+from typing import SupportsIndex, TypeAlias, TypeGuard, cast
 
 from .errors import ShapeError
 
@@ -20,11 +20,25 @@ __all__ = [
     "axis_of",
     "broadcast",
     "broadcast_axes",
+    "integers",
+    "is_index",
     "pair",
     "reduced",
     "resolve_reshape",
     "size",
 ]
+
+
+def is_index(x: object) -> TypeGuard[SupportsIndex]:
+    """Whether ``x`` is one integer, NumPy's too; an array with axes only looks like one."""
+    return type(x) is int or (isinstance(x, SupportsIndex) and not getattr(x, "shape", ()))
+
+
+def integers(x: int | Iterable[int]) -> tuple[int, ...]:
+    """Return one integer, or several, as a tuple."""
+    if is_index(x):
+        return (operator.index(x),)
+    return tuple([operator.index(n) for n in cast(Iterable[int], x)])
 
 
 def size(shape: Shape) -> int:
@@ -34,9 +48,7 @@ def size(shape: Shape) -> int:
 
 def as_shape(shape: int | Iterable[int]) -> Shape:
     """Return ``shape`` as a tuple; a single integer is a shape of one axis."""
-    if isinstance(shape, SupportsIndex):
-        return (operator.index(shape),)
-    result = tuple(operator.index(n) for n in shape)
+    result = integers(shape)
     if any(n < 0 for n in result):
         raise ShapeError(f"a shape has no negative sizes, got {result}")
     return result
@@ -57,10 +69,10 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, what: str) -> Axes:
     """Return the sorted, non-negative axes that ``axis`` means; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    given = (axis,) if isinstance(axis, SupportsIndex) else tuple(axis)
+    given = integers(axis)
     found = sorted(axis_of(a, ndim, what) for a in given)
     if len(set(found)) != len(found):
-        raise ShapeError(f"{what}: an axis is named twice in {tuple(given)}")
+        raise ShapeError(f"{what}: an axis is named twice in {given}")
     return tuple(found)
 
 
@@ -99,11 +111,7 @@ def broadcast_axes(small: Shape, large: Shape) -> Axes:
 
 def resolve_reshape(shape: Shape, target: int | Iterable[int]) -> Shape:
     """Return ``target`` with a -1, if any, replaced by the size that fits."""
-    wanted = (
-        (operator.index(target),)
-        if isinstance(target, SupportsIndex)
-        else tuple(operator.index(n) for n in target)
-    )
+    wanted = integers(target)
     unknown = [i for i, n in enumerate(wanted) if n == -1]
     known = prod(n for n in wanted if n != -1)
     total = size(shape)
@@ -125,9 +133,9 @@ def resolve_reshape(shape: Shape, target: int | Iterable[int]) -> Shape:
 
 def pair(value: int | Sequence[int], what: str, n: int = 2) -> tuple[int, ...]:
     """Return ``value`` as ``n`` integers: one integer stands for all."""
-    if isinstance(value, SupportsIndex):
-        return (operator.index(value),) * n
-    found = tuple(operator.index(v) for v in value)
+    found = integers(value)
+    if is_index(value):
+        return found * n
     if len(found) != n:
         raise ShapeError(f"{what} has {len(found)} entries, {n} are needed", fix=f"give 1 or {n}")
     return found

@@ -4,9 +4,9 @@ from minigrad.backends import backends
 from minigrad.core.late import bind
 
 from .backward import backward
+from .checkpoint import checkpoint
 from .compiled import Compiled, compile, use
 from .derivatives import (
-    checkpoint,
     grad,
     hessian,
     hvp,

@@ -10,18 +10,20 @@ from typing import Any
 
 from minigrad.backends import backend_named
 from minigrad.backends.base import Backend
+from minigrad.core.aval import Aval
 from minigrad.core.door import as_tensor, set_array_module
 from minigrad.core.graph import Graph
 from minigrad.core.late import call
 from minigrad.core.node import Node
+from minigrad.core.origin import where
 from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
-from minigrad.errors import MinigradError
+from minigrad.errors import MinigradError, ShapeError
 from minigrad.ops.call import call_p
 from minigrad.passes import finalise
 from minigrad.trees import Tree, flatten
 
-from .tracing import graph_of, is_array, names_of, output_nodes, state_value
+from .tracing import graph_of, is_array, names_of, output_nodes, state_leaf
 
 __all__ = ["Compiled", "compile", "use"]
 
@@ -38,7 +40,14 @@ class _Entry:
         self.execute = backend.compile(self.final)
         self.cells = [cell for cell, _ in graph.updates]
         self.grads = list(tape.grads.items())
-        self.pure = not self.cells and not self.grads
+        #: Whether ``backward`` may see into the results. A training step has walked back
+        #: already; its losses would keep the parameters of every step alive.
+        self.linked = not self.grads and not any(cell.trainable for cell in self.cells)
+
+    @property
+    def valid(self) -> bool:
+        """Whether all that the trace depended on is as it was: attributes, types of state."""
+        return self.tape.valid and all(state_leaf(n).aval is n.aval for n in self.graph.state)
 
 
 class Compiled:
@@ -81,18 +90,20 @@ class Compiled:
     @property
     def signatures(self) -> int:
         """How many times the function was traced."""
-        return sum(len(found) for found in self._entries.values())
+        return sum(len(found) for found in list(self._entries.values()))
 
     def _entry(self, leaves: list[Any], tree: Tree) -> tuple[_Entry, list[Tensor]]:
         backend = self.backend or _default[0] or "numpy"
         data: list[Tensor] = []
         key: list[Hashable] = [backend, tree]
         for leaf in leaves:
-            if is_array(leaf):
+            if isinstance(leaf, Aval):  # a type only: for ``graph`` and ``explain``
+                key.append(leaf)
+            elif is_array(leaf):
                 data.append(as_tensor(leaf))
                 key.append(data[-1].node.aval)
             else:
-                key.append((type(leaf), leaf))
+                key.append((type(leaf), repr(leaf) if type(leaf) is float else leaf))
         try:
             entries = self._entries.setdefault(tuple(key), [])
         except TypeError as error:
@@ -100,12 +111,14 @@ class Compiled:
                 f"compile: an argument of {self._name} is neither an array nor hashable: {error}",
                 fix="pass arrays, numbers, strings or modules, or close over the object",
             ) from error
-        for entry in entries:
-            if entry.tape.valid:
-                return entry, data
+        entry = _first_valid(entries)
+        if entry is not None:
+            return entry, data
         with self._lock:
-            entry = self._trace(leaves, tree, backend_named(backend))
-            entries.insert(0, entry)
+            entry = _first_valid(entries)  # another thread may have been faster
+            if entry is None:
+                entry = self._trace(leaves, tree, backend_named(backend))
+                entries.insert(0, entry)
         if self.signatures > _MANY_SIGNATURES and not self._warned:
             self._warned = True
             warnings.warn(
@@ -125,7 +138,8 @@ class Compiled:
         fresh = []
         for leaf, path in zip(leaves, paths, strict=True):
             if is_array(leaf):
-                inputs.append(placeholder(as_tensor(leaf).node.aval, path))
+                kind = leaf if isinstance(leaf, Aval) else as_tensor(leaf).node.aval
+                inputs.append(placeholder(kind, path))
                 fresh.append(Tensor(inputs[-1]))
             else:
                 fresh.append(leaf)
@@ -140,9 +154,13 @@ class Compiled:
 
     def _run(self, entry: _Entry, data: list[Tensor]) -> Any:
         graph = entry.graph
-        arrays = [x.value for x in data]
-        arrays += [state_value(n) for n in graph.inputs[len(arrays) :]]
-        results = entry.execute(*arrays)
+        if len(data) != len(graph.arguments):
+            raise ShapeError(
+                f"{self._name}: cannot run on types alone",
+                fix="pass arrays; mg.spec is for .graph() and .explain()",
+            )
+        state = [state_leaf(n) for n in graph.state]
+        results = entry.execute(*(x.value for x in data), *(leaf.value for leaf in state))
         n = graph.structure.size if graph.structure is not None else 0
         for cell, value in zip(entry.cells, results[len(graph.outputs) :], strict=True):
             cell.load(value)
@@ -150,26 +168,29 @@ class Compiled:
         for parameter, node in entry.grads:
             parameter._grad = None if node is None else _result(*next(fresh))
         outputs = [_result(*pair) for pair in zip(graph.outputs[:n], results, strict=False)]
-        if entry.pure and recorder.recording:
-            outputs = self._with_history(entry, data, outputs)
+        if entry.linked and recorder.recording:
+            outputs = _with_history(graph, [*(x.node for x in data), *state], outputs)
         assert graph.structure is not None
         return graph.structure.build(outputs)
 
-    def _with_history(
-        self, entry: _Entry, data: list[Tensor], outputs: list[Tensor]
-    ) -> list[Tensor]:
-        """Return the results as calls of the graph, so that ``backward`` sees into them."""
-        graph = entry.graph
-        operands = [x.node for x in data]
-        operands += [n.params["cell"].leaf for n in graph.state if "cell" in n.params]
-        if len(operands) != len(graph.inputs):
-            return outputs
-        linked = []
-        for i, out in enumerate(outputs):
-            node, params = out.node, {"graph": graph, "index": i}
-            called = Node(call_p, tuple(operands), params, node.aval, node.value, (None, 0, ()))
-            linked.append(Tensor(called))
-        return linked
+
+def _first_valid(entries: list[_Entry]) -> _Entry | None:
+    return next((entry for entry in entries if entry.valid), None)
+
+
+def _with_history(graph: Graph, operands: list[Node], outputs: list[Tensor]) -> list[Tensor]:
+    """Return the results as calls of the graph, so that ``backward`` sees into them.
+
+    The operands are the leaves that were read: a cell that the graph updates has a new
+    one since, and the walk back draws the same mask from the old one.
+    """
+    place, inputs, linked = where(recorder.scope), tuple(operands), []
+    for i, out in enumerate(outputs):
+        node, params = out.node, {"graph": graph, "index": i}
+        linked.append(
+            Tensor(Node(call_p, inputs, params, node.aval, node.value, place, None, node.name))
+        )
+    return linked
 
 
 def _rename(function: Any, args: Any, kwargs: Any, inputs: list[Node]) -> None:

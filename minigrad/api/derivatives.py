@@ -13,32 +13,27 @@ from typing import Any
 
 from minigrad.core.aval import aval
 from minigrad.core.door import as_tensor, cast
-from minigrad.core.graph import Graph
-from minigrad.core.node import Node, ancestors
-from minigrad.core.tape import Tape, placeholder, recorder
+from minigrad.core.node import Node
+from minigrad.core.tape import placeholder, recorder
 from minigrad.core.tensor import Tensor, apply
-from minigrad.dtypes import float32
-from minigrad.errors import MinigradError, ShapeError
-from minigrad.ops.call import call_graph
+from minigrad.errors import ShapeError
 from minigrad.ops.creation import eye
 from minigrad.ops.structural import moveaxis, reshape, reshape_p
 from minigrad.shapes import axis_of
 from minigrad.transform import batch, check_differentiable, pullback, pushforward, seed
-from minigrad.trees import Tree, flatten
+from minigrad.trees import Tree, flatten, map_leaves
 
 from .tracing import names_of, output_nodes
 
 __all__ = [
-    "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp", "vmap",
+    "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
 Function = Callable[..., Any]
 
-_SCALAR = aval((), float32)
-
 
 @contextmanager
-def _transforming() -> Iterator[None]:
+def transforming() -> Iterator[None]:
     """Record inside, even under ``no_grad``; results then carry no gradient outside."""
     before = recorder.recording
     recorder.recording = True
@@ -69,8 +64,7 @@ def _opened(
     f: Function, args: Sequence[Any], argnums: int | Sequence[int], what: str
 ) -> tuple[list[Any], list[Tensor], list[Tree]]:
     """Return the arguments with aliases in place of what is differentiated, and these."""
-    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
-    numbers = [axis_of(n, len(args), f"{what}: argnums") for n in numbers]
+    numbers = _numbers(argnums, len(args), what)
     parts = {n: flatten(args[n]) for n in numbers}
     names = names_of(f, [flatten(a)[1] for a in args])
     new, aliases, trees = list(args), [], []
@@ -81,6 +75,20 @@ def _opened(
         aliases += mine
         trees.append(tree)
     return new, aliases, trees
+
+
+def _numbers(argnums: int | Sequence[int], count: int, what: str) -> list[int]:
+    """Return which arguments are meant, counted from the front, each once."""
+    given = [argnums] if isinstance(argnums, int) else list(argnums)
+    if any(not -count <= n < count for n in given):
+        raise ShapeError(
+            f"{what}: argnums {argnums} for {count} positional arguments",
+            fix="count the arguments from 0, and pass by position what is differentiated by",
+        )
+    found = [n % count for n in given]
+    if len(set(found)) != len(found):
+        raise ShapeError(f"{what}: argnums {argnums} names an argument twice")
+    return found
 
 
 def _closed(results: Sequence[Any], trees: Sequence[Tree], single: bool) -> Any:
@@ -95,6 +103,13 @@ def _closed(results: Sequence[Any], trees: Sequence[Tree], single: bool) -> Any:
 def _plain(results: Sequence[Tensor]) -> list[Tensor]:
     """Return the results; under ``no_grad`` without their history."""
     return list(results) if recorder.recording else [r.detach() for r in results]
+
+
+def _plain_tree(out: Any) -> Any:
+    """Return what a function returned; under ``no_grad`` tensors in it without their history."""
+    if recorder.recording:
+        return out
+    return map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, out)
 
 
 def value_and_grad(
@@ -122,7 +137,7 @@ def value_and_grad(
 
     @wraps(f)
     def value_and_grad_f(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        with _transforming():
+        with transforming():
             new, aliases, trees = _opened(f, args, argnums, "grad")
             out = f(*new, **kwargs)
             loss, aux = out if has_aux else (out, None)
@@ -130,7 +145,7 @@ def value_and_grad(
             start = seed(loss.node, None, "grad")
             gradients = pullback([loss.node], [start], [a.node for a in aliases])
         nested = _closed(_plain(gradients), trees, isinstance(argnums, int))
-        return ((loss, aux) if has_aux else loss), nested
+        return _plain_tree((loss, aux) if has_aux else loss), nested
 
     return value_and_grad_f
 
@@ -155,7 +170,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
 
     The pullback may be called any number of times.
     """
-    with _transforming():
+    with transforming():
         new, aliases, trees = _opened(f, primals, range(len(primals)), "vjp")
         out = f(*new)
     nodes, out_tree = output_nodes(out, "vjp")
@@ -164,7 +179,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
         leaves, tree = flatten(cotangent)
         if tree != out_tree:
             raise ShapeError(f"vjp: {out_tree.size} cotangents are needed, nested as the result")
-        with _transforming():
+        with transforming():
             pairs = [
                 (n, seed(n, as_tensor(c, n.aval.dtype), "vjp"))
                 for n, c in zip(nodes, leaves, strict=True)
@@ -175,7 +190,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
             )
         return _closed(_plain(found), trees, single=False)
 
-    return out, pullback_f
+    return _plain_tree(out), pullback_f
 
 
 def _as_arguments(primals: Any) -> tuple[Sequence[Any], bool]:
@@ -191,20 +206,25 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """
     arguments, _ = _as_arguments(primals)
     directions, _ = _as_arguments(tangents)
-    with _transforming():
+    with transforming():
         new, aliases, _trees = _opened(f, arguments, range(len(arguments)), "jvp")
         out = f(*new)
         nodes, tree = output_nodes(out, "jvp")
-        found = pushforward(
-            [a.node for a in aliases], _directions(aliases, directions, "jvp"), nodes
+        along = _directions(aliases, arguments, directions, "jvp")
+        found = pushforward([a.node for a in aliases], along, nodes)
+    return _plain_tree(out), tree.build(_plain(found))
+
+
+def _directions(
+    aliases: Sequence[Tensor], arguments: Sequence[Any], directions: Sequence[Any], what: str
+) -> list[Tensor]:
+    leaves, tree = flatten(list(directions))
+    if tree != flatten(list(arguments))[1]:
+        raise ShapeError(
+            f"{what}: {len(aliases)} tangents are needed, got {len(leaves)}, or they are nested "
+            "differently",
+            fix="nest the tangents as the arguments, with the same keys in the same order",
         )
-    return out, tree.build(_plain(found))
-
-
-def _directions(aliases: Sequence[Tensor], directions: Sequence[Any], what: str) -> list[Tensor]:
-    leaves, _ = flatten(list(directions))
-    if len(leaves) != len(aliases):
-        raise ShapeError(f"{what}: {len(aliases)} tangents are needed, got {len(leaves)}")
     found = []
     for alias, leaf in zip(aliases, leaves, strict=True):
         t = as_tensor(leaf)
@@ -226,12 +246,12 @@ def hvp(f: Function, primals: Any, tangents: Any) -> Any:
     """
     arguments, bare = _as_arguments(primals)
     directions, _ = _as_arguments(tangents)
-    with _transforming():
+    with transforming():
         new, aliases, trees = _opened(f, arguments, range(len(arguments)), "hvp")
         loss = as_tensor(f(*new))
         nodes = [a.node for a in aliases]
         gradients = pullback([loss.node], [seed(loss.node, None, "hvp")], nodes)
-        along = _directions(aliases, directions, "hvp")
+        along = _directions(aliases, arguments, directions, "hvp")
         found = pullback([g.node for g in gradients], along, nodes)
     return _closed(_plain(found), trees, single=bare)
 
@@ -246,7 +266,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     @wraps(f)
     def jacobian_f(*args: Any, **kwargs: Any) -> Any:
-        with _transforming():
+        with transforming():
             new, aliases, trees = _opened(f, args, argnums, "jacobian")
             nodes, out_tree = output_nodes(f(*new, **kwargs), "jacobian")
             for node in nodes:
@@ -325,7 +345,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     @wraps(f)
     def vmap_f(*args: Any) -> Any:
         per_argument = _per_item(in_axes, len(args), "in_axes")
-        with _transforming():
+        with transforming():
             new, inputs, values = [], [], []
             for arg, axis in zip(args, per_argument, strict=True):
                 leaves, tree = flatten(arg)
@@ -371,50 +391,3 @@ def _batch_size(values: Sequence[Tensor]) -> int:
             fix="set in_axes to None for what all elements share",
         )
     return sizes.pop()
-
-
-def checkpoint(f: Function) -> Function:
-    """Return ``f`` with its intermediate results forgotten and computed again on the way back.
-
-    Saves memory for the price of computing ``f`` twice. State that ``f`` changes, such as
-    running statistics or the count of random draws, changes once.
-    """
-
-    @wraps(f)
-    def checkpoint_f(*args: Any, **kwargs: Any) -> Any:
-        leaves, tree = flatten(args)
-        marker = placeholder(_SCALAR)  # what is recorded before it, the function closes over
-        operands = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        inputs = [placeholder(x.node.aval, x.node.name) for x in operands]
-        fresh = iter(inputs)
-        opened = [Tensor(next(fresh)) if isinstance(x, Tensor) else x for x in leaves]
-        with _transforming(), Tape(closed=False) as tape:
-            nodes, out_tree = output_nodes(f(*tree.build(opened), **kwargs), "checkpoint")
-        if tape.grads:
-            raise MinigradError(
-                "checkpoint: the function calls backward",
-                fix="checkpoint a part of the forward pass only",
-            )
-        outputs = [*nodes, *tape.writes.values()]
-        closed_over = _older(outputs, marker.serial)
-        inputs += [*tape.reads.values(), *closed_over]
-        operands += [Tensor(cell.node) for cell in tape.reads]
-        operands += [Tensor(node) for node in closed_over]
-        graph = Graph(inputs, outputs, name=getattr(f, "__name__", "checkpoint"))
-        found = call_graph(graph, operands)
-        for cell, value in zip(tape.writes, found[len(nodes) :], strict=True):
-            cell.assign(value)
-        return out_tree.build(found[: len(nodes)])
-
-    return checkpoint_f
-
-
-def _older(outputs: Sequence[Node], serial: int) -> list[Node]:
-    """Return the nodes recorded before a point that those recorded after it use."""
-    found: dict[Node, None] = {}
-    for node in ancestors(outputs, since=serial):
-        for source in (node, *node.inputs):
-            if source.serial < serial and source.primitive.kind != "creation":
-                found[source] = None
-    found.update(dict.fromkeys(n for n in outputs if n.serial < serial))
-    return list(found)

@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.backends.reference import program
 from minigrad.core.aval import Aval, aval
 from minigrad.core.door import as_array, as_tensor, is_number
-from minigrad.core.graph import Graph
+from minigrad.core.graph import Graph, is_state
 from minigrad.core.node import Node
 from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
@@ -113,11 +113,15 @@ def graph_of(
     return Graph([*inputs, *state], outputs, updates=updates, structure=tree, name=plain)
 
 
+def state_leaf(node: Node) -> Node:
+    """Return the node that holds the present value of a state input."""
+    found = node.params["cell"].leaf if "cell" in node.params else node.params["gradient"]._grad
+    return found if isinstance(found, Node) else found.node
+
+
 def state_value(node: Node) -> Any:
     """Return the present array of a state input."""
-    if "cell" in node.params:
-        return node.params["cell"].leaf.value
-    return node.params["gradient"]._grad.node.value
+    return state_leaf(node).value
 
 
 def argument_arrays(graph: Graph, args: Sequence[Any]) -> list[Any]:
@@ -151,7 +155,7 @@ def argument_arrays(graph: Graph, args: Sequence[Any]) -> list[Any]:
 def run(graph: Graph, args: Sequence[Any]) -> Any:
     """Run a graph on arguments and return what the traced function returned."""
     arrays = iter(argument_arrays(graph, args))
-    inputs = [state_value(n) if n.params else next(arrays) for n in graph.inputs]
+    inputs = [state_value(n) if is_state(n) else next(arrays) for n in graph.inputs]
     graph.values = program(graph).trace(inputs)
     results = [Tensor(_leaf(n, graph.values[n])) for n in graph.outputs]
     if graph.structure is not None:
@@ -182,12 +186,12 @@ def grad_graph(graph: Graph, wrt: Any = None, cotangent: Any = None) -> Graph:
         start: Tensor | None = Tensor(delta)
     else:
         start = None if cotangent is None else as_tensor(cotangent)
-    before = recorder.scope
-    recorder.scope = out.scope
+    before = recorder.scope, recorder.recording
+    recorder.scope, recorder.recording = out.scope, True
     try:
         gradients = pullback([out], [seed(out, start, "grad")], targets)
     finally:
-        recorder.scope = before
+        recorder.scope, recorder.recording = before
     return Graph(
         inputs,
         [out, *(g.node for g in gradients)],

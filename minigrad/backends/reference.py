@@ -23,9 +23,8 @@ class Program:
     """A graph as a list of steps: function, where its operands are, what to drop after."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        slot = {node: i for i, node in enumerate((*graph.inputs, *graph.nodes))}
-        self.slots = len(slot)
+        self.order = (*graph.inputs, *graph.nodes)  # not the graph itself: it holds this program
+        slot = {node: i for i, node in enumerate(self.order)}
         self.results = [slot[n] for n in graph.results]
         self.constants: list[tuple[int, Node]] = []
         steps: list[tuple[Node, tuple[int, ...], int]] = []
@@ -60,10 +59,10 @@ class Program:
         with np.errstate(all="ignore"):
             for node, operands, out, _ in self.steps:
                 values[out] = _apply(node, [values[i] for i in operands])
-        return dict(zip((*self.graph.inputs, *self.graph.nodes), values, strict=True))
+        return dict(zip(self.order, values, strict=True))
 
     def _start(self, arrays: Sequence[Any]) -> list[Any]:
-        values: list[Any] = [None] * self.slots
+        values: list[Any] = [None] * len(self.order)
         values[: len(arrays)] = arrays
         module = next((m for m in map(module_of, arrays) if m is not np), np)
         for i, node in self.constants:

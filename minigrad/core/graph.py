@@ -78,12 +78,12 @@ class Graph:
     @property
     def arguments(self) -> tuple[Node, ...]:
         """The inputs that are passed in a call; the others are state."""
-        return tuple(node for node in self.inputs if not _state(node))
+        return tuple(node for node in self.inputs if not is_state(node))
 
     @property
     def state(self) -> tuple[Node, ...]:
         """The inputs that are read from state cells."""
-        return tuple(node for node in self.inputs if _state(node))
+        return tuple(node for node in self.inputs if is_state(node))
 
     @property
     def constants(self) -> tuple[Node, ...]:
@@ -226,7 +226,8 @@ def history(node: Node) -> Graph:
     return graph
 
 
-def _state(node: Node) -> bool:
+def is_state(node: Node) -> bool:
+    """Whether an input is read from a cell, or is a parameter's ``.grad``."""
     return "cell" in node.params or "gradient" in node.params
 
 
@@ -239,4 +240,4 @@ def invalid(graph: Graph, node: Node, what: str) -> GraphInvalid:
     )
 
 
-__all__ += ["history", "invalid"]
+__all__ += ["history", "invalid", "is_state"]

@@ -95,7 +95,8 @@ class Domain:
         if dtype == bool:
             return rng.random(shape) < 0.5
         if dtype.kind in "iu":
-            return rng.integers(int(self.low), int(self.high), shape, dtype=np.int64).astype(dtype)
+            low, high = int(self.low), max(int(self.high), int(self.low) + 1)
+            return rng.integers(low, high, shape, dtype=np.int64).astype(dtype)
         return np.asarray(rng.uniform(self.low, self.high, shape), dtype)
 
 
@@ -199,10 +200,13 @@ def register(primitive: Primitive) -> Primitive:
     return primitive
 
 
-def check_kind(name: str, aval: Aval, accepts: str) -> None:
-    """Raise DtypeError unless the aval's dtype is among the kinds accepted."""
-    if aval.kind not in accepts:
-        allowed = _KIND_NAMES.get(accepts, accepts)
+def check_kind(name: str, aval: Aval, accepts: str | tuple[DType, ...]) -> None:
+    """Raise DtypeError unless the aval's dtype is among the kinds, or dtypes, accepted."""
+    if (aval.kind if isinstance(accepts, str) else aval.dtype) not in accepts:
+        if isinstance(accepts, str):
+            allowed = _KIND_NAMES.get(accepts, accepts)
+        else:
+            allowed = " and ".join(map(str, accepts))
         raise DtypeError(
             f"{name}: {aval.dtype} is not accepted",
             rule=f"{name} takes {allowed}",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.errors import ShapeError, TraceError
+from minigrad.dtypes import DType, as_dtype
+from minigrad.errors import MinigradError, ShapeError, TraceError
 
 from .aval import aval
 from .door import as_array, as_tensor, cast
@@ -31,9 +32,7 @@ class Cell(Tensor):
     def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
         self._name = name
         self._where = where(())
-        source = data.value if isinstance(data, Tensor) else data
-        array = as_array(source, dtype)
-        self.load(array.copy() if array is source else array)
+        self.load(_own(data, None if dtype is None else as_dtype(dtype)))
 
     def load(self, array: Any) -> None:
         """Replace the value by an array, here and now, whatever is being traced."""
@@ -68,7 +67,8 @@ class Cell(Tensor):
         TraceError
             If the value is abstract and no trace can carry the assignment, as in ``vmap``.
         """
-        new = cast(as_tensor(value, None if isinstance(value, Tensor) else self.dtype), self.dtype)
+        given = value if isinstance(value, Tensor) else as_tensor(_own(value, self.dtype))
+        new = cast(given, self.dtype)
         if new.shape != self.shape:
             raise ShapeError(
                 f"assign: {self._name or 'the cell'} has shape {self.shape}, "
@@ -107,14 +107,41 @@ class Cell(Tensor):
         kind, name = type(self).__name__, f"{self._name!r}, " if self._name else ""
         return f"{kind}({name}{Tensor(self.node)!r})"
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are derived for it: only for a parameter."""
+        return False
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if wanted:
+            raise MinigradError(
+                f"requires_grad: {self._name or 'the buffer'} is state that is not trained",
+                fix="make it an mg.Parameter",
+            )
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        twin = type(self)(self.leaf.value.copy(), self._name)
-        twin._trainable = getattr(self, "_trainable", True)
+        twin = _restored(type(self), self.leaf.value, self._name, self.trainable)
         memo[id(self)] = twin
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.leaf.value, self._name)
+        return _restored, (type(self), self.leaf.value, self._name, self.trainable)
+
+
+def _own(data: Any, dtype: DType | None) -> Any:
+    """Return data as an array that nobody else will write to."""
+    source = data.value if isinstance(data, Tensor) else data
+    array = as_array(source, dtype)
+    return array.copy() if array is source or array.base is not None else array
+
+
+def _restored(kind: type[Cell], value: Any, name: str | None, trainable: bool) -> Cell:
+    """Return a cell like one that was copied or pickled."""
+    cell = kind(value, name)
+    if kind.trainable and not trainable:
+        cell.requires_grad = False
+    return cell
 
 
 class Parameter(Cell):

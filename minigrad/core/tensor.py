@@ -17,6 +17,7 @@ from minigrad.dtypes import Array, DType, DTypeLike
 from minigrad.errors import BackendUnavailable, MinigradError, ShapeError, TraceError
 from minigrad.shapes import Shape
 
+from .aval import aval
 from .late import call
 from .node import Node, ancestors
 from .primitive import Primitive
@@ -191,6 +192,10 @@ class Tensor:
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the value, without its history."""
+        return _restored, (self.value, self.node.name, not self.node.inputs and self.requires_grad)
 
     def __repr__(self) -> str:
         node = self.node
@@ -447,6 +452,15 @@ class Tensor:
     def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
         """Return the index of the first minimum over ``axis``."""
         return functions["argmin"](self, axis, keepdims=keepdims)
+
+
+def _restored(value: Any, name: str | None, trainable: bool) -> Tensor:
+    """Return a leaf like a tensor that was copied or pickled."""
+    leaf = Node(INPUT, (), {}, aval(value.shape, value.dtype), value, (None, 0, ()), None, name)
+    tensor = Tensor(leaf)
+    if trainable:
+        tensor.requires_grad = True
+    return tensor
 
 
 def _trainable(node: Node) -> bool:

@@ -10,6 +10,7 @@ from minigrad.core.door import cast, is_number
 from minigrad.core.primitive import FLOAT, NUMERIC, REAL, Domain, Primitive
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import Array, get_default_dtype
+from minigrad.errors import DataError
 
 from .arithmetic import divide, square
 from .kinds import ArrayLike, Binary, Unary, binary_function, elementwise, unary_function
@@ -268,10 +269,19 @@ def _pow_exponent(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return g * where(positive, y * log(where(positive, a, 1.0)), 0.0)
 
 
+def _pow_reference(a: Array, b: Array) -> Array:
+    if b.dtype.kind == "i" and b.size and b.min() < 0:
+        raise DataError(
+            "pow: an integer to a negative integer power is not an integer",
+            fix="convert the base first, e.g. x.astype(mg.float32)",
+        )
+    return np.power(a, b)
+
+
 pow_p: Primitive = elementwise(
     "pow",
     accepts=NUMERIC,
-    reference=np.power,
+    reference=_pow_reference,
     scalar=lambda k, a, b: k.call("pow", a, b),
     vjp=(_pow_base, _pow_exponent),
     latex="{0}^{{{1}}}",
@@ -308,22 +318,29 @@ def pow(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Return x1 to the power x2.
 
     Small whole exponents given as Python numbers become products, so that the derivative
-    of ``x ** 2`` at 0 is exact and that of ``x ** 0`` is 0.
+    of ``x ** 2`` at 0 is exact and that of ``x ** 0`` is 0. Integers stay integers, save
+    beside a Python exponent that is a float or negative.
+
+    Raises
+    ------
+    DataError
+        If an integer is raised to a negative integer power of an array.
     """
-    if is_number(x2) and isinstance(x1, Tensor):
-        if x2 == 2:
-            return square(x1)
-        if x2 == 1:
-            return x1
-        if x2 == 3:
-            return square(x1) * x1
-        if x1.dtype.kind == "f":
-            if x2 == 0.5:
-                return sqrt(x1)
-            if x2 == -0.5:
-                return rsqrt(x1)
-            if x2 == -1:
-                return divide(1.0, x1)
-        elif x2 < 0 or type(x2) is float:
-            return _pow(cast(x1, get_default_dtype()), x2)
-    return _pow(x1, x2)
+    if not (is_number(x2) and isinstance(x1, Tensor)):
+        return _pow(x1, x2)
+    inexact = x1.dtype.kind == "f" or x2 < 0 or type(x2) is float
+    base = cast(x1, get_default_dtype()) if inexact and x1.dtype.kind != "f" else x1
+    if x2 == 2:
+        return square(base)
+    if x2 == 1:
+        return base
+    if x2 == 3:
+        return square(base) * base
+    if inexact:
+        if x2 == 0.5:
+            return sqrt(base)
+        if x2 == -0.5:
+            return rsqrt(base)
+        if x2 == -1:
+            return divide(1.0, base)
+    return _pow(base, x2)

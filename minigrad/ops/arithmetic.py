@@ -22,7 +22,7 @@ from minigrad.core.primitive import (
     register,
 )
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DType, DTypeLike, as_dtype, get_default_dtype
+from minigrad.dtypes import DType, DTypeLike, as_dtype, float16, float32, get_default_dtype
 
 from .kinds import (
     FLAT_STEP,
@@ -161,6 +161,9 @@ div_p: Primitive = elementwise(
 
 
 def _floor_divide_scalar(k: Dialect, a: Any, b: Any) -> Any:
+    if k.dtype(a) == float16:  # the quotient must not be rounded before it is rounded down
+        wide = _floor_divide_scalar(k, k.cast(a, float32), k.cast(b, float32))
+        return k.cast(wide, float16)
     zero = k.const(0, a)
     if k.dtype(a).kind != "f":
         q = k.div(a, b)
@@ -231,7 +234,8 @@ maximum_p: Primitive = elementwise(
         lambda g, y, a, b: _share(g, b, a, greater),
     ),
     latex=r"\max({0}, {1})",
-    note="At a tie each operand receives half of the cotangent. NaN wins.",
+    note="At a tie each operand receives half of the cotangent. NaN wins. Of two zeros that "
+    "differ in sign either may be returned.",
     domains=(Domain(-2.0, -0.1), Domain(0.1, 2.0)),
     analytic=lambda a, b: np.where(a.real >= b.real, a, b),
 )
@@ -246,7 +250,8 @@ minimum_p: Primitive = elementwise(
         lambda g, y, a, b: _share(g, b, a, less),
     ),
     latex=r"\min({0}, {1})",
-    note="At a tie each operand receives half of the cotangent. NaN wins.",
+    note="At a tie each operand receives half of the cotangent. NaN wins. Of two zeros that "
+    "differ in sign either may be returned.",
     domains=(Domain(-2.0, -0.1), Domain(0.1, 2.0)),
     analytic=lambda a, b: np.where(a.real <= b.real, a, b),
 )
@@ -355,12 +360,29 @@ def as_float(x: ArrayLike) -> ArrayLike:
     return float(x)
 
 
+def as_floats(x1: ArrayLike, x2: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
+    """Return two operands, of which at least one is floating.
+
+    An integer one beside a floating one is left to the door, which gives it that one's
+    dtype; only if neither is floating are they converted to the default.
+    """
+    a = x1 if is_number(x1) else as_tensor(x1)
+    b = x2 if is_number(x2) else as_tensor(x2)
+    if _is_floating(a) or _is_floating(b):
+        return (float(a) if is_number(a) else a), (float(b) if is_number(b) else b)
+    return as_float(a), as_float(b)
+
+
+def _is_floating(x: ArrayLike) -> bool:
+    return isinstance(x, Tensor) and x.dtype.kind == "f"
+
+
 def divide(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Return x1 / x2. Integers are converted to the default floating dtype.
 
     Division by zero gives an infinity or NaN, as IEEE 754 says.
     """
-    return _divide(as_float(x1), as_float(x2))
+    return _divide(*as_floats(x1, x2))
 
 
 def square(x: ArrayLike) -> Tensor:
@@ -388,12 +410,15 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Tensor:
 
 
 def copysign(x1: ArrayLike, x2: ArrayLike) -> Tensor:
-    """Return the magnitude of x1 with the sign of x2, the sign of zero included."""
-    size = abs(x1)
+    """Return the magnitude of x1 with the sign of x2, the sign of zero included.
+
+    NaN counts as positive: its sign bit is not looked at.
+    """
+    size = abs(as_float(x1))
     return where(signbit(x2), -size, size)
 
 
 def signbit(x: ArrayLike) -> Tensor:
-    """Return whether x is negative, the negative zero included."""
+    """Return whether x is negative, the negative zero included; NaN is not."""
     x = as_tensor(x)
     return less(x, 0) | (equal(x, 0) & less(divide(1.0, x), 0))

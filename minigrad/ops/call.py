@@ -13,7 +13,7 @@ from typing import Any
 from minigrad.core.aval import Aval
 from minigrad.core.graph import Graph
 from minigrad.core.late import call as late
-from minigrad.core.node import Node
+from minigrad.core.node import Node, ancestors
 from minigrad.core.primitive import Each, Primitive, register
 from minigrad.core.tape import record, recorder
 from minigrad.core.tensor import Tensor, apply
@@ -42,33 +42,33 @@ def replay(
 
     ``known`` maps nodes to the tensors that stand for them, and is filled. Nodes none
     of whose inputs changed are taken as they are. ``step`` says what to record instead
-    of the node itself.
+    of the node itself. What was recorded under ``no_grad`` is so again.
     """
-    before = recorder.source
+    before = recorder.source, recorder.recording
     try:
         for node in nodes:
             if node in known or not any(i in known for i in node.inputs):
                 continue
             operands = tuple([known[i] if i in known else Tensor(i) for i in node.inputs])
-            recorder.source = node
+            recorder.source, recorder.recording = node, before[1] and not node.stopped
             known[node] = (
                 step(node, operands) if step else apply(node.primitive, operands, node.params)
             )
     finally:
-        recorder.source = before
+        recorder.source, recorder.recording = before
     return known
 
 
-def expand(operands: Sequence[Tensor], graph: Graph, index: int) -> Tensor:
-    """Return what a call computes, recorded node by node."""
+def expand(operands: Sequence[Tensor], graph: Graph, indices: Sequence[int]) -> list[Tensor]:
+    """Return the outputs of a call that are asked for, recorded node by node."""
     known = dict(zip(graph.inputs, operands, strict=True))
-    out = graph.outputs[index]
-    replay(graph.nodes, known)
-    return known[out] if out in known else Tensor(out)
+    outputs = [graph.outputs[i] for i in indices]
+    replay(ancestors(outputs, stop=known), known)
+    return [known[out] if out in known else Tensor(out) for out in outputs]
 
 
-def _call_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, graph: Graph, index: int) -> Tensor | None:
-    return late("call.vjp", i, g, xs, graph, index)  # type: ignore[no-any-return]
+def _call_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, graph: Graph, index: int) -> Tensor:
+    raise AssertionError("the reverse walk opens a call, all operands and outputs at once")
 
 
 def _call_batch(

@@ -8,17 +8,18 @@ from math import log as ln
 from math import prod
 from typing import Any, ParamSpec, TypeVar
 
-from minigrad.core.door import as_tensor, module_of
+from minigrad.core.door import as_tensor, beside, cast, module_of
 from minigrad.core.late import call
 from minigrad.core.node import Node
 from minigrad.core.tape import INPUT, scope
 from minigrad.core.tensor import Tensor, apply
+from minigrad.dtypes import result_type
 from minigrad.shapes import axes_of
 
 from .analytic import exp, log, log1p, sqrt
-from .arithmetic import as_float, astype, divide, stop_gradient
+from .arithmetic import abs, as_float, as_floats, astype, divide, stop_gradient
 from .kinds import ArrayLike
-from .logic import greater, greater_equal, isfinite, isinf, where
+from .logic import equal, greater, greater_equal, isfinite, isinf, where
 from .reductions import max
 from .structural import reshape, reshape_p, sum
 
@@ -42,6 +43,14 @@ def _floating(x: ArrayLike) -> Tensor:
     return as_tensor(as_float(x))
 
 
+def _both_floating(x1: ArrayLike, x2: ArrayLike) -> tuple[Tensor, Tensor]:
+    a, b = as_floats(x1, x2)
+    first: Tensor = beside(a, b) if isinstance(b, Tensor) else as_tensor(a)
+    second = beside(b, first)
+    common = result_type(first.dtype, second.dtype)
+    return cast(first, common), cast(second, common)
+
+
 def _count(x: Tensor, axis: AxisLike, what: str) -> int:
     return prod(x.shape[a] for a in axes_of(axis, x.ndim, what))
 
@@ -62,7 +71,7 @@ def var(
     x = _floating(x)
     centred = x - mean(x, axis, keepdims=True)
     n = _count(x, axis, "var") - correction
-    return sum(centred * centred, axis, keepdims=keepdims) / float(n)
+    return sum(centred * centred, axis, keepdims=keepdims) / float(n if n > 0 else 0)
 
 
 def std(
@@ -93,8 +102,8 @@ def softmax(x: ArrayLike, axis: int = -1) -> Tensor:
 @composed
 def log_softmax(x: ArrayLike, axis: int = -1) -> Tensor:
     """Return the logarithm of softmax along ``axis``, exact for small probabilities."""
-    x = _floating(x)
-    shifted = x - stop_gradient(max(x, axis, keepdims=True))
+    t = _floating(x)
+    shifted = t - stop_gradient(max(t, axis, keepdims=True))
     return shifted - log(sum(exp(shifted), axis, keepdims=True))
 
 
@@ -113,7 +122,7 @@ def sigmoid(x: ArrayLike) -> Tensor:
 @composed
 def logaddexp(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Return log(exp(x1) + exp(x2)), without overflow."""
-    a, b = _floating(x1), _floating(x2)
+    a, b = _both_floating(x1, x2)
     first = greater(a, b)
     high, low = where(first, a, b), where(first, b, a)
     return high + log1p(exp(where(isinf(high), 0.0, low - high)))
@@ -130,12 +139,17 @@ def log10(x: ArrayLike) -> Tensor:
 
 
 def hypot(x1: ArrayLike, x2: ArrayLike) -> Tensor:
-    """Return sqrt(x1^2 + x2^2), without overflow in between."""
-    a, b = abs(_floating(x1)), abs(_floating(x2))
-    larger = greater(a, b)
+    """Return sqrt(x1^2 + x2^2), without overflow in between; infinite beside an infinity.
+
+    Only the larger operand loses its sign, so second derivatives at a zero are right.
+    """
+    a, b = _both_floating(x1, x2)
+    infinite = isinf(a) | isinf(b)
+    a, b = where(infinite, 1.0, a), where(infinite, 1.0, b)
+    larger = greater(abs(a), abs(b))
     high, low = where(larger, a, b), where(larger, b, a)
-    ratio = low / where(greater(high, 0), high, 1.0)
-    return high * sqrt(ratio * ratio + 1.0)
+    ratio = low / where(equal(high, 0), 1.0, high)
+    return where(infinite, float("inf"), abs(high) * sqrt(ratio * ratio + 1.0))
 
 
 def reciprocal(x: ArrayLike) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -15,7 +16,7 @@ from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
 from minigrad.core.tensor import Tensor, apply
 from minigrad.dtypes import result_type
 from minigrad.errors import ShapeError
-from minigrad.shapes import axis_of, broadcast
+from minigrad.shapes import axis_of, broadcast, is_index
 
 from .kinds import ArrayLike, same_dtype, structural
 from .structural import broadcast_to, matrix_transpose, moveaxis, permute_dims, reshape, sum
@@ -116,9 +117,12 @@ def _batched(a: Tensor, b: Tensor) -> Tensor:
     if b.ndim == 2 and a.shape[-1] == b.shape[0]:  # one product of many rows
         rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
         return reshape(apply(matmul_p, (rows, b)), (*a.shape[:-1], b.shape[-1]))
-    if a.shape[-1] != b.shape[-2]:
+    try:
         _matmul_aval(aval_of(a.shape[-2:], a.dtype), aval_of(b.shape[-2:], b.dtype))
-    batch = broadcast(a.shape[:-2], b.shape[:-2])
+        batch = broadcast(a.shape[:-2], b.shape[:-2])
+    except ShapeError as error:
+        error.operands = (a.node.describe(), b.node.describe())
+        raise
     a, b = broadcast_to(a, (*batch, *a.shape[-2:])), broadcast_to(b, (*batch, *b.shape[-2:]))
     return apply(matmul_p, (a, b))
 
@@ -128,7 +132,8 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1) -> Tensor:
     a, b = as_tensor(x1), as_tensor(x2)
     if a.shape[axis_of(axis, a.ndim, "vecdot")] != b.shape[axis_of(axis, b.ndim, "vecdot")]:
         raise ShapeError(f"vecdot: axis {axis} of {a.shape} and {b.shape} has different sizes")
-    return sum(a * b, axis)
+    product = a * b
+    return sum(product, axis, dtype=product.dtype)
 
 
 def tensordot(x1: ArrayLike, x2: ArrayLike, *, axes: Any = 2) -> Tensor:
@@ -137,7 +142,14 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, *, axes: Any = 2) -> Tensor:
     A number n pairs the last n axes of x1 with the first n of x2.
     """
     a, b = as_tensor(x1), as_tensor(x2)
-    if isinstance(axes, int):
+    if is_index(axes):
+        axes = operator.index(axes)
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            raise ShapeError(
+                f"tensordot: {axes} axes cannot be contracted",
+                operands=[a.node.describe(), b.node.describe()],
+                rule="at least 0, and at most as many as the operands have",
+            )
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
         left, right = (list(x) if isinstance(x, Sequence) else [x] for x in axes)
@@ -189,9 +201,14 @@ def einsum(formula: str, *operands: ArrayLike) -> Tensor:
     for i, (next_term, y) in enumerate(parts[1:], 1):
         later = set(out).union(*(t for t, _ in parts[i + 1 :]))
         term, x = _contract(term, x, next_term, y, later, sizes)
-    x = sum(x, tuple(i for i, c in enumerate(term) if c not in out))
+    x = _summed(x, tuple(i for i, c in enumerate(term) if c not in out))
     term = "".join(c for c in term if c in out)
     return permute_dims(x, [term.index(c) for c in out])
+
+
+def _summed(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return the sum over ``axes`` in the dtype of x: a contraction does not widen integers."""
+    return sum(x, axes, dtype=x.dtype)
 
 
 def _sizes(formula: str, terms: list[str], xs: list[Tensor]) -> dict[str, int]:
@@ -226,9 +243,9 @@ def _contract(
     s: str, a: Tensor, t: str, b: Tensor, later: set[str], sizes: dict[str, int]
 ) -> tuple[str, Tensor]:
     """Contract two operands by one batched product; axes not needed later are summed."""
-    a = sum(a, tuple(i for i, c in enumerate(s) if c not in t and c not in later))
+    a = _summed(a, tuple(i for i, c in enumerate(s) if c not in t and c not in later))
     s = "".join(c for c in s if c in t or c in later)
-    b = sum(b, tuple(i for i, c in enumerate(t) if c not in s and c not in later))
+    b = _summed(b, tuple(i for i, c in enumerate(t) if c not in s and c not in later))
     t = "".join(c for c in t if c in s or c in later)
     batch = [c for c in s if c in t and c in later]
     inner = [c for c in s if c in t and c not in later]

@@ -13,7 +13,7 @@ from minigrad.core.door import full as filled
 from minigrad.core.primitive import Primitive, Sample, register
 from minigrad.core.tape import record
 from minigrad.core.tensor import Tensor, compute
-from minigrad.dtypes import DType, DTypeLike, as_dtype, get_default_dtype, int64
+from minigrad.dtypes import DType, DTypeLike, as_dtype, float64, get_default_dtype, int64
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.shapes import Shape, as_shape
@@ -29,7 +29,10 @@ def _unbatched(*_: Any) -> Tensor:
 
 def _full_reference(module: Any, *, value: float, shape: Shape, dtype: DType) -> Any:
     """Return one element, repeated by zero strides: no memory for a large constant."""
-    one = module.asarray(value, dtype)
+    try:
+        one = module.asarray(value, dtype)
+    except (OverflowError, ValueError) as error:  # too large an integer, or NaN as one
+        raise DtypeError(f"{value} does not fit {dtype}", fix="use a wider dtype") from error
     if module is np:
         return np.ndarray(shape, dtype, one, 0, (0,) * len(shape))
     return module.broadcast_to(one, shape)
@@ -45,7 +48,11 @@ full_p: Primitive = register(
         batch=_unbatched,
         latex="{value}",
         note="A literal. Its one element is repeated by strides of 0.",
-        samples=(Sample((), {"value": 1.5, "shape": (2, 3), "dtype": np.dtype(np.float64)}),),
+        samples=(
+            Sample((), {"value": 1.5, "shape": (2, 3), "dtype": np.dtype(np.float64)}),
+            Sample((), {"value": True, "shape": (0,), "dtype": np.dtype(np.bool_)}),
+            Sample((), {"value": -7, "shape": (), "dtype": np.dtype(np.int8)}),
+        ),
         analytic=True,
     )
 )
@@ -71,7 +78,10 @@ iota_p: Primitive = register(
         batch=_unbatched,
         latex=r"\iota",
         note="The index along one axis; masks, ranges and identities are comparisons of it.",
-        samples=(Sample((), {"shape": (2, 3), "axis": 1, "dtype": np.dtype(np.int64)}),),
+        samples=(
+            Sample((), {"shape": (2, 3), "axis": 1, "dtype": np.dtype(np.int64)}),
+            Sample((), {"shape": (2, 0), "axis": 1, "dtype": np.dtype(np.float32)}),
+        ),
         analytic=True,
     )
 )
@@ -145,17 +155,20 @@ def arange(
     """Return start, start + step, ... before stop: int64 if all three are integers."""
     if stop is None:
         start, stop = 0, start
+    start, stop, step = _plain_number(start), _plain_number(stop), _plain_number(step)
     if step == 0:
         raise ShapeError("arange: the step must not be 0")
-    if dtype is None:
-        whole = all(isinstance(v, int) for v in (start, stop, step))
-        wanted = int64 if whole else get_default_dtype()
-    else:
-        wanted = as_dtype(dtype)
+    whole = all(isinstance(v, int) for v in (start, stop, step))
+    wanted = (int64 if whole else get_default_dtype()) if dtype is None else as_dtype(dtype)
     n = max(0, -int((start - stop) // step))
-    count = iota((n,), 0, wanted)
+    count = iota((n,), 0, int64 if whole else float64)  # a narrow type cannot count far
     scaled = count if step == 1 else count * step
-    return scaled if start == 0 else scaled + start
+    return cast(scaled if start == 0 else scaled + start, wanted)
+
+
+def _plain_number(x: Any) -> float:
+    """Return a number, NumPy's or a tensor's too, as a Python one."""
+    return x if is_number(x) else np.asarray(x).item()
 
 
 def linspace(
@@ -172,7 +185,7 @@ def eye(
     n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = None
 ) -> Tensor:
     """Return a matrix with ones on the k-th diagonal and zeros elsewhere."""
-    shape = (n_rows, n_rows if n_cols is None else n_cols)
+    shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
     return cast(equal(iota(shape, 0) + k, iota(shape, 1)), _default(dtype))
 
 

@@ -13,7 +13,7 @@ from minigrad.core.door import as_tensor
 from minigrad.core.tensor import Tensor, apply
 from minigrad.dtypes import int64
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.shapes import broadcast
+from minigrad.shapes import Shape, broadcast
 
 from .arithmetic import astype
 from .indexing import checked_index, take_p
@@ -45,6 +45,8 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         if part is None:
             shape.append(1)
             continue
+        if part is Ellipsis:  # one that stands for no axes; it still separates index arrays
+            continue
         n = x.shape[axis]
         if isinstance(part, slice):
             x = _sliced(x, axis, part)
@@ -68,8 +70,12 @@ def getitem(x: Tensor, key: Any) -> Tensor:
 def _expanded(x: Tensor, key: tuple[Any, ...]) -> list[Any]:
     """Return one entry per axis (and per None): ints, slices, index tensors."""
     parts: list[Any] = []
+    masks: list[tuple[int, Shape]] = []  # where the indices of a boolean array begin
     for part in key:
-        parts += _converted(part)
+        converted, mask = _converted(part)
+        if mask is not None:
+            masks.append((len(parts), mask))
+        parts += converted
     used = sum(1 for p in parts if p is not None and p is not Ellipsis)
     if used > x.ndim:
         raise ShapeError(
@@ -79,31 +85,48 @@ def _expanded(x: Tensor, key: tuple[Any, ...]) -> list[Any]:
     dots = [i for i, p in enumerate(parts) if p is Ellipsis]
     if len(dots) > 1:
         raise ShapeError("an index can have only one ellipsis (...)")
-    fill = [slice(None)] * (x.ndim - used)
-    if dots:
-        return parts[: dots[0]] + fill + parts[dots[0] + 1 :]
-    return parts + fill
+    for place, mask in masks:
+        before = sum(1 for p in parts[:place] if p is not None and p is not Ellipsis)
+        if dots and dots[0] < place:
+            before += x.ndim - used
+        _check_mask(x, before, mask)
+    fill: list[Any] = [slice(None)] * (x.ndim - used)
+    if not dots:
+        return parts + fill
+    return parts[: dots[0]] + (fill or [Ellipsis]) + parts[dots[0] + 1 :]
 
 
-def _converted(part: Any) -> list[Any]:
+def _check_mask(x: Tensor, axis: int, mask: Shape) -> None:
+    covered = x.shape[axis : axis + len(mask)]
+    if covered != mask:
+        raise ShapeError(
+            f"a boolean index of shape {mask} does not fit axes of shape {covered}",
+            operands=[x.node.describe()],
+            rule="a mask has the shape of the axes that it selects from",
+        )
+
+
+def _converted(part: Any) -> tuple[list[Any], Shape | None]:
+    """Return an index as entries for ``_expanded``, and its shape if it is a mask."""
     if part is None or part is Ellipsis or isinstance(part, slice):
-        return [part]
+        return [part], None
     if isinstance(part, Tensor | np.ndarray | list | tuple):
         if isinstance(part, list | tuple):
             part = np.asarray(part, None if len(part) else np.int64)
         index = as_tensor(part)
-        if index.dtype.kind == "b":
+        if index.dtype.kind == "b" and index.ndim:
             found = np.nonzero(np.asarray(index))
-            return [as_tensor(i) for i in found]
+            return [as_tensor(i) for i in found], index.shape
         if index.dtype.kind not in "iu":
             raise DtypeError(
-                f"an index array must hold integers or booleans, got {index.dtype}",
+                f"an index array holds integers, or booleans with at least one axis, got "
+                f"{index.node.aval!r}",
                 operands=[index.node.describe()],
                 fix="convert it: i.astype(mg.int64)",
             )
-        return [index]
+        return [index], None
     if hasattr(part, "__index__") and not isinstance(part, bool):
-        return [operator.index(part)]
+        return [operator.index(part)], None
     raise DtypeError(
         f"{part!r} is not an index",
         rule="integers, slices, None, ..., arrays of integers or booleans",

@@ -11,7 +11,16 @@ import numpy as np
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import as_tensor
-from minigrad.core.primitive import INTEGER, INTEGERS, REAL, Primitive, Sample, check_kind, register
+from minigrad.core.primitive import (
+    INTEGER,
+    INTEGERS,
+    NUMERIC,
+    REAL,
+    Primitive,
+    Sample,
+    check_kind,
+    register,
+)
 from minigrad.core.tensor import Tensor, apply
 from minigrad.dtypes import int64
 from minigrad.errors import DataError, ShapeError
@@ -72,7 +81,10 @@ def _take_aval(x: Aval, index: Aval, *, axis: int) -> Aval:
 def _take_batch(
     p: Primitive, xs: Sequence[Tensor], batched: Sequence[bool], size: int, params: dict[str, Any]
 ) -> Tensor:
-    """Batch a gather; with an index for each element of the batch, rows are numbered through."""
+    """Batch a gather; with an index for each element of the batch, rows are numbered through.
+
+    The numbers may be too large for the dtype of the index: they are int64.
+    """
     (x, index), axis = xs, params["axis"]
     if not batched[1]:
         return apply(p, (x, index), {"axis": axis + 1})
@@ -81,8 +93,8 @@ def _take_batch(
     n = x.shape[axis + 1]
     rows = moveaxis(x, axis + 1, 1)
     rows = reshape(rows, (size * n, *rows.shape[2:]))
-    offset = reshape(iota((size,), 0, index.dtype) * n, (size,) + (1,) * (index.ndim - 1))
-    found = apply(p, (rows, index + offset), {"axis": 0})
+    offset = reshape(iota((size,), 0) * n, (size,) + (1,) * (index.ndim - 1))
+    found = apply(p, (rows, astype(index, int64) + offset), {"axis": 0})
     return moveaxis(found, list(range(1, index.ndim)), list(range(axis + 1, axis + index.ndim)))
 
 
@@ -110,6 +122,7 @@ take_p: Primitive = structural(
 
 
 def _scatter_aval(g: Aval, index: Aval, *, axis: int, n: int) -> Aval:
+    check_kind("scatter_add", g, NUMERIC)
     check_kind("scatter_add", index, INTEGER)
     if g.shape[axis : axis + index.ndim] != index.shape:
         raise ShapeError(
@@ -136,8 +149,8 @@ def _scatter_batch(
         g = broadcast_to(g, (size, *g.shape))
     k = index.ndim - 1
     rows = moveaxis(g, list(range(axis + 1, axis + 1 + k)), list(range(1, 1 + k)))
-    offset = reshape(iota((size,), 0, index.dtype) * n, (size,) + (1,) * k)
-    total = apply(p, (rows, index + offset), {"axis": 0, "n": size * n})
+    offset = reshape(iota((size,), 0) * n, (size,) + (1,) * k)
+    total = apply(p, (rows, astype(index, int64) + offset), {"axis": 0, "n": size * n})
     return moveaxis(reshape(total, (size, n, *total.shape[1:])), 1, axis + 1)
 
 
@@ -168,7 +181,7 @@ def checked_index(index: Tensor, n: int, what: str) -> Tensor:
     """Return indices counted from 0, after checking them; negative ones count from the end."""
     if index.dtype.kind == "u":
         return in_range(index, 0, n, what)
-    index = in_range(index, -n, n, what)
+    index = astype(in_range(index, -n, n, what), int64)  # a narrow one could not hold index + n
     return where(less(index, 0), index + n, index)
 
 
@@ -245,6 +258,8 @@ def repeat(x: ArrayLike, repeats: int | ArrayLike, /, *, axis: int | None = None
         counts = np.asarray(repeats)
         if counts.ndim == 1 and len(counts) not in (1, x.shape[at]):
             raise ShapeError(f"repeat: {len(counts)} repeats for an axis of size {x.shape[at]}")
+        if counts.size and counts.min() < 0:
+            raise ShapeError(f"repeat: {counts.min()} repeats of an element")
         return take(x, np.repeat(np.arange(x.shape[at]), counts), axis=at)
     spaced = reshape(x, (*x.shape[: at + 1], 1, *x.shape[at + 1 :]))
     wide = broadcast_to(spaced, (*x.shape[: at + 1], repeats, *x.shape[at + 1 :]))

@@ -67,7 +67,7 @@ def batch_elementwise(
 def elementwise(
     name: str,
     *,
-    accepts: str,
+    accepts: str | tuple[DType, ...],
     reference: Callable[..., Any],
     scalar: Callable[..., Any],
     vjp: tuple[Rule | Zero, ...],
@@ -79,15 +79,16 @@ def elementwise(
 ) -> Primitive:
     """Register a function applied to each element of operands of one shape and dtype.
 
-    ``result`` is the dtype of the result where that is not the operands'.
+    ``accepts`` lists NumPy's kind letters, or dtypes. ``result`` is the dtype of the
+    result where that is not the operands'.
     """
-    arity = len(vjp)
+    arity, kinds = len(vjp), isinstance(accepts, str)
 
     def rule(x: Aval, *others: Aval) -> Aval:
         for other in others:
             if other is not x:
                 _differ(name, x, other)
-        if x.kind not in accepts:
+        if (x.kind if kinds else x.dtype) not in accepts:
             check_kind(name, x, accepts)
         return x if result is None else aval(x.shape, result)
 

@@ -25,7 +25,7 @@ from minigrad.core.primitive import (
 from minigrad.core.tensor import Tensor, apply
 from minigrad.dtypes import bool as bool_
 from minigrad.dtypes import get_default_dtype, uint32
-from minigrad.errors import DtypeError
+from minigrad.errors import ShapeError
 
 from .kinds import (
     DISCRETE,
@@ -65,7 +65,11 @@ def _where_aval(condition: Aval, a: Aval, b: Aval) -> Aval:
     check_kind("where", condition, "b")
     same_dtype("where", (a, b))
     if not condition.shape == a.shape == b.shape:
-        raise DtypeError("where: operands of one shape are needed")
+        raise ShapeError(
+            f"where: shapes {condition.shape}, {a.shape} and {b.shape} differ",
+            rule="an elementwise primitive takes operands of one shape",
+            fix="broadcast first",
+        )
     return a
 
 
@@ -142,14 +146,12 @@ right_shift_p: Primitive = _shift("bitwise_right_shift", np.right_shift, r"{0} \
 
 
 def _mulhi_reference(a: Any, b: Any) -> Any:
-    if a.dtype != uint32:
-        raise DtypeError("mulhi: takes uint32")
     return ((a.astype(np.uint64) * b) >> np.uint64(32)).astype(np.uint32)
 
 
 mulhi_p: Primitive = elementwise(
     "mulhi",
-    accepts="u",
+    accepts=(uint32,),
     reference=_mulhi_reference,
     scalar=lambda k, a, b: k.mulhi(a, b),
     vjp=(DISCRETE, DISCRETE),

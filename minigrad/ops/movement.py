@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from minigrad.core.primitive import Each, Primitive, Sample
 from minigrad.core.tensor import Tensor, apply
 from minigrad.dtypes import result_type
 from minigrad.errors import ShapeError
-from minigrad.shapes import axes_of, axis_of, pair
+from minigrad.shapes import as_shape, axes_of, axis_of, integers, is_index, pair
 
 from .kinds import ArrayLike, same_dtype, structural
 from .structural import broadcast_to, reshape
@@ -152,7 +153,7 @@ flip_p: Primitive = structural(
     "flip",
     "movement",
     aval=lambda x, axes: x,
-    reference=np.flip,
+    reference=lambda x, axes: np.flip(x, axis=axes),
     vjp=(lambda g, y, x, *, axes: flip(g, axis=axes),),
     batch=lambda p, xs, batched, size, params: apply(
         p, (xs[0],), {"axes": tuple(a + 1 for a in params["axes"])}
@@ -268,8 +269,8 @@ def split(x: ArrayLike, sections_or_cut_points: int | Sequence[int], axis: int =
     x = as_tensor(x)
     at = axis_of(axis, x.ndim, "split")
     n = x.shape[at]
-    if isinstance(sections_or_cut_points, int):
-        sections = sections_or_cut_points
+    if is_index(sections_or_cut_points):
+        sections = operator.index(sections_or_cut_points)
         if sections < 1 or n % sections:
             raise ShapeError(
                 f"split: axis {at} of size {n} does not divide into {sections} equal sections",
@@ -277,7 +278,8 @@ def split(x: ArrayLike, sections_or_cut_points: int | Sequence[int], axis: int =
             )
         points = [i * (n // sections) for i in range(1, sections)]
     else:
-        points = [min(p if p >= 0 else p + n, n) for p in sections_or_cut_points]
+        given = integers(sections_or_cut_points)
+        points = [min(p if p >= 0 else max(p + n, 0), n) for p in given]
     edges = [0, *points, n]
     return [cut(x, at, i, max(i, j)) for i, j in itertools.pairwise(edges)]
 
@@ -289,12 +291,10 @@ def pad(x: ArrayLike, pad_width: Any, *, constant_values: float = 0) -> Tensor:
     with a pair for each axis.
     """
     x = as_tensor(x)
-    if isinstance(pad_width, int):
-        widths = [(pad_width, pad_width)] * x.ndim
-    elif pad_width and isinstance(pad_width[0], int):
-        widths = [tuple(pair(pad_width, "pad_width"))] * x.ndim  # type: ignore[list-item]
+    if is_index(pad_width) or (len(pad_width) and is_index(pad_width[0])):
+        widths = [pair(pad_width, "pad_width")] * x.ndim
     else:
-        widths = [tuple(pair(w, "pad_width")) for w in pad_width]  # type: ignore[misc]
+        widths = [pair(w, "pad_width") for w in pad_width]
     if len(widths) != x.ndim:
         raise ShapeError(
             f"pad: {len(widths)} pairs of widths for {x.ndim} axes",
@@ -309,7 +309,7 @@ def roll(x: ArrayLike, shift: int | Sequence[int], *, axis: Any = None) -> Tenso
     t = as_tensor(x)
     if axis is None:
         return reshape(roll(reshape(t, -1), shift, axis=0), t.shape)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = integers(axis)
     for a, s in zip(axes, pair(shift, "shift", len(axes)), strict=True):
         at = axis_of(a, t.ndim, "roll")
         n = t.shape[at]
@@ -319,10 +319,11 @@ def roll(x: ArrayLike, shift: int | Sequence[int], *, axis: Any = None) -> Tenso
     return t
 
 
-def tile(x: ArrayLike, repetitions: Sequence[int]) -> Tensor:
+def tile(x: ArrayLike, repetitions: int | Sequence[int]) -> Tensor:
     """Return x repeated as a whole, ``repetitions`` times along each axis."""
     x = as_tensor(x)
-    times = (1,) * (x.ndim - len(repetitions)) + tuple(repetitions)
+    given = as_shape(repetitions)
+    times = (1,) * (x.ndim - len(given)) + given
     shape = (1,) * (len(times) - x.ndim) + x.shape
     spaced = tuple(n for pair_ in zip((1,) * len(shape), shape, strict=True) for n in pair_)
     wide = tuple(n for pair_ in zip(times, shape, strict=True) for n in pair_)

@@ -173,7 +173,11 @@ def uniform(
     dtype: DTypeLike = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Return numbers uniform on [low, high): multiples of 2**-24 (float32) or 2**-53 (float64)."""
+    """Return numbers uniform from low to high, which only rounding of the sum can reach.
+
+    On [0, 1) they are multiples of 2**-11 (float16), 2**-24 (float32) or 2**-53 (float64),
+    and 1 is never reached.
+    """
     u = _standard_uniform(as_shape(shape), _float_dtype(dtype, "uniform"), generator)
     return u if (low, high) == (0.0, 1.0) else u * (high - low) + low
 
@@ -230,6 +234,7 @@ def randint(
 
 def permutation(x: int | ArrayLike, *, generator: Generator | None = None) -> Tensor:
     """Return 0 to x - 1 in random order, or the rows of x in random order."""
-    n = x if isinstance(x, int) else as_tensor(x).shape[0]
+    count = isinstance(x, int | np.integer)
+    n = x if count else as_tensor(x).shape[0]
     order = argsort((generator or default_generator).bits((n,)))
-    return order if isinstance(x, int) else take(x, order, axis=0)
+    return order if count else take(x, order, axis=0)

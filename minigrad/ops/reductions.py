@@ -54,7 +54,7 @@ def _extremum(name: str, reference: Any, latex: str) -> Primitive:
         batch=reduction_batch,
         latex=latex,
         note="Tied winners share the cotangent equally. NaN wins.",
-        samples=REDUCTION_SAMPLES,
+        samples=(*REDUCTION_SAMPLES, Sample(((0, 3),), {"axes": (1,), "keepdims": False})),
     )
 
 
@@ -142,7 +142,11 @@ def _arg(name: str, reference: Any, latex: str) -> Primitive:
         batch=_next_axis,
         latex=latex,
         note="The index of the first winner.",
-        samples=(Sample(((2, 3),), {"axis": 1}), Sample(((4,),), {"axis": 0})),
+        samples=(
+            Sample(((2, 3),), {"axis": 1}),
+            Sample(((4,),), {"axis": 0}),
+            Sample(((0, 3),), {"axis": 1}),
+        ),
     )
 
 

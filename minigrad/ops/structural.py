@@ -22,6 +22,7 @@ from minigrad.shapes import (
     axis_of,
     broadcast,
     broadcast_axes,
+    integers,
     reduced,
     resolve_reshape,
 )
@@ -184,6 +185,7 @@ permute_dims_p: Primitive = structural(
     samples=(
         Sample(((2, 3),), {"axes": (1, 0)}),
         Sample(((2, 3, 4),), {"axes": (2, 0, 1)}),
+        Sample(((0, 3),), {"axes": (1, 0)}),
         Sample(((),), {"axes": ()}),
     ),
 )
@@ -228,8 +230,9 @@ def matrix_transpose(x: ArrayLike) -> Tensor:
 def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Return x with the axes ``source`` moved to the places ``destination``."""
     x = as_tensor(x)
-    sources = [source] if isinstance(source, int) else list(source)
-    places = [destination] if isinstance(destination, int) else list(destination)
+    sources, places = integers(source), integers(destination)
+    if len(sources) != len(places):
+        raise ShapeError(f"moveaxis: {len(sources)} axes for {len(places)} places")
     moved = [axis_of(a, x.ndim, "moveaxis") for a in sources]
     order = [a for a in range(x.ndim) if a not in moved]
     for place, a in sorted(

@@ -124,6 +124,7 @@ fold_windows_p: Primitive = structural(
     samples=(
         Sample(((2, 3, 3),), {**_ONE, "shape": (2, 5)}),
         Sample(((1, 2, 2, 2, 3),), {**_TWO, "shape": (1, 5, 6)}),
+        Sample(((0, 2, 3),), {**_ONE, "shape": (0, 4)}),
     ),
 )
 

@@ -21,7 +21,7 @@ def simplify(graph: Graph, *, final: bool = False) -> Graph:
     rules = table(final=final)
     for _ in range(_ROUNDS):
         before = graph.nodes
-        graph = merge(fold(rewrite(graph, rules)))
+        graph = merge(fold(rewrite(graph, rules, final=final)))
         if graph.nodes == before:
             break
     return graph

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minigrad.core.aval import Aval
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.primitive import registry
 
-__all__ = ["Rule", "literal", "make", "rebuild", "rewrite"]
+__all__ = ["Rule", "literal", "make", "make_literal", "rebuild", "rewrite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ def make(like: Node, name: str, inputs: tuple[Node, ...], aval: Aval, **params: 
     )  # fmt: skip
 
 
+def make_literal(like: Node, value: Any, aval: Aval) -> Node:
+    """Return a new literal in the place of ``like``, with its value, so that it folds on."""
+    node = make(like, "full", (), aval, value=value, shape=aval.shape, dtype=aval.dtype)
+    with np.errstate(all="ignore"):
+        node.value = node.primitive.reference(np, **node.params)
+    return node
+
+
 def literal(node: Node) -> Any:
     """Return the number that a node is filled with, or None."""
     return node.params["value"] if node.primitive.name == "full" else None
@@ -56,14 +66,17 @@ def literal(node: Node) -> Any:
 _MANY_REWRITES = 64  # of one node; a table that needs more does not terminate
 
 
-def rewrite(graph: Graph, rules: Mapping[str, Sequence[Rule]]) -> Graph:
-    """Return the graph with rules applied to each node until none fits; rules are by primitive."""
+def rewrite(graph: Graph, rules: Mapping[str, Sequence[Rule]], *, final: bool = False) -> Graph:
+    """Return the graph with rules applied to each node until none fits; rules are by primitive.
+
+    ``final`` says that no gradient will be derived from the result any more.
+    """
 
     def step(node: Node) -> Node:
         for _ in range(_MANY_REWRITES):
             for rule in rules.get(node.primitive.name, ()):
                 other = rule.replace(node)
-                if other is not None and (node.name is None or other.name == node.name):
+                if other is not None and _may_stand(other, node, final):
                     node = other
                     break
             else:
@@ -71,6 +84,28 @@ def rewrite(graph: Graph, rules: Mapping[str, Sequence[Rule]]) -> Graph:
         raise AssertionError(f"rewriting {node!r} does not come to an end")
 
     return rebuild(graph, step)
+
+
+def _may_stand(other: Node, node: Node, final: bool) -> bool:
+    """Whether ``other`` may stand for a node without losing what a user or a gradient needs.
+
+    A tag stays findable. What was recorded under ``no_grad`` goes on stopping gradients:
+    it is not replaced by what lets them through.
+    """
+    if node.name is not None and other.name != node.name:
+        return False
+    if node.stopped and not (final or other.stopped or other.primitive.kind == "creation"):
+        return False
+    kept = (other, *other.inputs)
+    return not any(
+        (s.name or (s.stopped and not final)) and s not in kept and _passed_by(s, kept, node.inputs)
+        for s in node.inputs
+    )
+
+
+def _passed_by(source: Node, kept: Sequence[Node], inputs: Sequence[Node]) -> bool:
+    """Whether what ``source`` was computed from is used in its place."""
+    return any(i in kept and i not in inputs for i in source.inputs)
 
 
 def rebuild(graph: Graph, step: Callable[[Node], Node]) -> Graph:

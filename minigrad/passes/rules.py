@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import frexp, isfinite
-from typing import Any
+from math import copysign, frexp, isfinite
 
 from minigrad.core.node import Node
 
-from .rewrite import Rule, literal, make
+from .rewrite import Rule, literal, make, make_literal
 
 __all__ = ["RULES", "table"]
 
@@ -44,7 +43,10 @@ def _add_zero(node: Node) -> Node | None:
 
 @rule("sub", "x - 0  ->  x")
 def _sub_zero(node: Node) -> Node | None:
-    return node.inputs[0] if literal(node.inputs[1]) == 0 else None
+    """Guarded: the zero is positive, since -0 - (-0) is +0."""
+    x, y = node.inputs
+    zero = literal(y)
+    return x if zero is not None and zero == 0 and copysign(1.0, zero) > 0 else None
 
 
 @rule("mul", "x * 1  ->  x")
@@ -76,8 +78,7 @@ def _reciprocal(node: Node) -> Node | None:
     mantissa, exponent = frexp(abs(c))
     if mantissa != 0.5 or abs(exponent) > (14 if node.aval.dtype.itemsize == 2 else 125):
         return None
-    params = {**divisor.params, "value": 1.0 / c}
-    inverse = make(node, "full", (), divisor.aval, **params)
+    inverse = make_literal(divisor, 1.0 / c, divisor.aval)
     inverse.name = None
     return make(node, "mul", (x, inverse), node.aval)
 
@@ -156,7 +157,8 @@ def _broadcast(node: Node) -> Node | None:
     return None
 
 
-@rule("sum prod max min", "reducing axes of size 1  ->  reshape")
+@rule("sum", "adding up axes of size 1  ->  reshape", exact="a sum of -0 alone is +0")
+@rule("prod max min", "reducing axes of size 1  ->  reshape")
 def _reduce_units(node: Node) -> Node | None:
     (x,) = node.inputs
     if all(x.aval.shape[a] == 1 for a in node.params["axes"]):
@@ -199,8 +201,7 @@ def _move_literal(node: Node) -> Node | None:
     (x,) = node.inputs
     if x.primitive.name != "full":
         return None
-    params: dict[str, Any] = {**x.params, "shape": node.aval.shape}
-    return make(node, "full", (), node.aval, **params)
+    return make_literal(node, x.params["value"], node.aval)
 
 
 @rule("stop_gradient", "stop_gradient(x)  ->  x", final=True)

@@ -9,13 +9,12 @@ import numpy as np
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
-from minigrad.core.primitive import registry
 from minigrad.core.tape import CONSTANT, INPUT, recorder
 from minigrad.core.tensor import NO_PARAMS, Tensor
 from minigrad.errors import MinigradError
 from minigrad.ops.call import expand
 
-from .rewrite import literal, make, rebuild
+from .rewrite import literal, make_literal, rebuild
 
 __all__ = ["fold", "inline", "merge"]
 
@@ -31,7 +30,7 @@ def fold(graph: Graph) -> Graph:
             return node
         if node.primitive.name in ("barrier", "stop_gradient", "in_range"):
             return node
-        if any(i.inputs or i.value is None or i in given for i in node.inputs):
+        if any(i.inputs or i in given or not _here(i.value) for i in node.inputs):
             return node
         numbers = [literal(i) for i in node.inputs]
         try:
@@ -44,14 +43,16 @@ def fold(graph: Graph) -> Graph:
     return rebuild(graph, step)
 
 
+def _here(value: Any) -> bool:
+    """Whether a value is known, and not on another device."""
+    return isinstance(value, np.ndarray)
+
+
 def _folded_literal(node: Node) -> Node:
     arrays = [np.asarray(literal(i), i.aval.dtype) for i in node.inputs]
     with np.errstate(all="ignore"):
         result = np.asarray(node.primitive.reference(*arrays, **node.params))
-    params = {"value": result.item(), "shape": node.aval.shape, "dtype": node.aval.dtype}
-    full = make(node, "full", (), node.aval, **params)
-    full.value = registry["full"].reference(np, **params)
-    return full
+    return make_literal(node, result.item(), node.aval)
 
 
 def _folded(node: Node) -> Node:
@@ -102,6 +103,7 @@ def _opened(node: Node) -> Node:
     before = recorder.scope, recorder.recording, recorder.tape
     recorder.recording, recorder.tape = not node.stopped, None
     try:
-        return expand([Tensor(i) for i in node.inputs], **node.params).node
+        operands, index = [Tensor(i) for i in node.inputs], node.params["index"]
+        return expand(operands, node.params["graph"], [index])[0].node
     finally:
         recorder.scope, recorder.recording, recorder.tape = before

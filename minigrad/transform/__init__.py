@@ -3,7 +3,7 @@
 from minigrad.core.late import bind
 
 from .jvp import pushforward
-from .vjp import call_vjp, check_differentiable, differentiable_path, pullback, seed
+from .vjp import check_differentiable, differentiable_path, pullback, seed
 from .vmap import batch, call_batch
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
 ]
 
 bind("check_differentiable", check_differentiable)
-bind("call.vjp", call_vjp)
 bind("call.batch", call_batch)

@@ -6,7 +6,8 @@ steps all come here; at the prompt its rules compute at once, while tracing they
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node, ancestors
@@ -15,10 +16,10 @@ from minigrad.core.tape import recorder
 from minigrad.core.tensor import Tensor
 from minigrad.errors import NotDifferentiable, ShapeError
 from minigrad.ops.arithmetic import barrier
-from minigrad.ops.call import expand
+from minigrad.ops.call import call_p, expand
 from minigrad.ops.creation import ones, zeros
 
-__all__ = ["call_vjp", "check_differentiable", "differentiable_path", "pullback", "seed"]
+__all__ = ["check_differentiable", "differentiable_path", "pullback", "seed"]
 
 
 def pullback(
@@ -32,10 +33,12 @@ def pullback(
     no path leads from an output to a node, its cotangent is zero.
     """
     path = differentiable_path(outputs, wrt)
+    calls = _calls(path)
     arriving: dict[Node, Tensor] = {}
     for node, cotangent in zip(outputs, cotangents, strict=True):
         if node in path:
-            _add(arriving, node, cotangent)
+            present = arriving.get(node)
+            arriving[node] = cotangent if present is None else present + cotangent
     wanted = set(wrt)
     found: dict[Node, Tensor] = {}
     before = recorder.partner, recorder.source
@@ -43,23 +46,86 @@ def pullback(
         recorder.source = None
         for node in reversed(path):
             g = arriving.pop(node, None)
-            if g is None:
-                continue
-            if node in wanted:
+            if g is not None and node in wanted:
                 found[node] = g
             if node.stopped or not node.inputs:
                 continue
             recorder.partner = node
-            y, xs = Tensor(node), [Tensor(i) for i in node.inputs]
-            for i, source in enumerate(node.inputs):
-                if source in path:
-                    rule = node.primitive.rule(i)
-                    part = None if isinstance(rule, Zero) else rule(g, y, *xs, **node.params)
-                    if part is not None:
-                        _add(arriving, source, part)
+            if node.primitive is call_p:
+                parts = _at_call(node, g, calls[_call_key(node)], path)
+            else:
+                parts = [] if g is None else _at(node, g, path)
+            for source, part in parts:
+                present = arriving.get(source)
+                arriving[source] = part if present is None else present + part
     finally:
         recorder.partner, recorder.source = before
     return [found[n] if n in found else zeros(n.aval.shape, dtype=n.aval.dtype) for n in wrt]
+
+
+def _at(node: Node, g: Tensor, path: Collection[Node]) -> list[tuple[Node, Tensor]]:
+    """Return the operands of a node that are on the path, with their cotangents."""
+    y, xs = Tensor(node), [Tensor(i) for i in node.inputs]
+    parts = []
+    for i, source in enumerate(node.inputs):
+        if source in path:
+            rule = node.primitive.rule(i)
+            part = None if isinstance(rule, Zero) else rule(g, y, *xs, **node.params)
+            if part is not None:
+                parts.append((source, part))
+    return parts
+
+
+@dataclass(slots=True)
+class _Call:
+    """The outputs of one call: the earliest of them, and the cotangents that have arrived."""
+
+    first: Node
+    arrived: list[tuple[int, Tensor]] = field(default_factory=list)
+
+
+def _call_key(node: Node) -> tuple[Graph, tuple[Node, ...]]:
+    return node.params["graph"], node.inputs
+
+
+def _calls(path: Iterable[Node]) -> dict[tuple[Graph, tuple[Node, ...]], _Call]:
+    """Return the calls on a path. Outputs of one call share its graph and operands.
+
+    The walk waits for the earliest output: by then the cotangents of all have arrived,
+    and the inside is computed again and walked once, for all outputs and operands.
+    """
+    found: dict[tuple[Graph, tuple[Node, ...]], _Call] = {}
+    for node in path:
+        if node.primitive is call_p and not node.stopped:
+            found.setdefault(_call_key(node), _Call(node))
+    return found
+
+
+def _at_call(
+    node: Node, g: Tensor | None, call: _Call, path: Collection[Node]
+) -> list[tuple[Node, Tensor]]:
+    """Return what ``_at`` returns, at the earliest output of a call.
+
+    The operands pass a barrier, so that no clean-up merges the second computation
+    with the first: that is what makes a checkpoint save memory.
+    """
+    if g is not None:
+        call.arrived.append((node.params["index"], g))
+    places = [i for i, source in enumerate(node.inputs) if source in path]
+    if node is not call.first or not call.arrived or not places:
+        return []
+    graph: Graph = node.params["graph"]
+    recording = recorder.recording
+    recorder.partner, recorder.recording = None, True  # to walk it, even in backward()
+    try:
+        guarded = [barrier(Tensor(i)) for i in node.inputs]
+        inside = expand(guarded, graph, [index for index, _ in call.arrived])
+    finally:
+        recorder.recording = recording
+    parts = pullback(
+        [y.node for y in inside], [c for _, c in call.arrived], [guarded[i].node for i in places]
+    )
+    return [(node.inputs[i], part) for i, part in zip(places, parts, strict=True)]
 
 
 def differentiable_path(outputs: Sequence[Node], wrt: Sequence[Node]) -> dict[Node, None]:
@@ -70,12 +136,6 @@ def differentiable_path(outputs: Sequence[Node], wrt: Sequence[Node]) -> dict[No
         if node.aval.kind == "f" and not node.stopped and any(i in path for i in node.inputs):
             path[node] = None
     return dict.fromkeys(sorted(path, key=lambda n: n.serial))
-
-
-def _add(arriving: dict[Node, Tensor], node: Node, part: Tensor) -> None:
-    """Add a cotangent to what has arrived at a node from its other consumers."""
-    present = arriving.get(node)
-    arriving[node] = part if present is None else present + part
 
 
 def check_differentiable(node: Node, what: str) -> None:
@@ -113,23 +173,3 @@ def seed(output: Node, cotangent: Tensor | None, what: str) -> Tensor:
             fix="give the cotangent the shape of the result",
         )
     return cotangent.astype(output.aval.dtype)
-
-
-def call_vjp(
-    i: int, g: Tensor, operands: Sequence[Tensor], graph: Graph, index: int
-) -> Tensor | None:
-    """Return the cotangent of operand ``i`` of a call: compute the inside again, and walk it.
-
-    The operands pass a barrier, so that no clean-up merges the second computation
-    with the first: that is what makes a checkpoint save memory.
-    """
-    if graph.inputs[i].aval.kind != "f" or graph.outputs[index].aval.kind != "f":
-        return None
-    partner, recorder.partner = recorder.partner, None
-    try:
-        guarded = [barrier(x) for x in operands]
-        y = expand(guarded, graph, index)
-    finally:
-        recorder.partner = partner
-    (part,) = pullback([y.node], [g], [guarded[i].node])
-    return part

@@ -8,11 +8,10 @@ batch is axis 0 of everything in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node, ancestors
-from minigrad.core.tensor import Tensor
+from minigrad.core.tensor import Tensor, apply
 from minigrad.ops.call import replay
 from minigrad.ops.structural import broadcast_to
 
@@ -46,24 +45,18 @@ def batch(
 def call_batch(
     operands: Sequence[Tensor], flags: Sequence[bool], size: int, graph: Graph, index: int
 ) -> Tensor:
-    """Batch a call: the inside, node by node."""
-    known: dict[Node, Any] = {
-        n: x for n, x, b in zip(graph.inputs, operands, flags, strict=True) if not b
-    }
-    fixed = replay(graph.nodes, dict(known))
-    inputs = [n for n, b in zip(graph.inputs, flags, strict=True) if b]
-    values = [x for x, b in zip(operands, flags, strict=True) if b]
-    batched: dict[Node, Tensor] = dict(zip(inputs, values, strict=True))
-    for node in graph.nodes:
-        hit = [i in batched for i in node.inputs]
-        if any(hit):
-            xs = [
-                batched[i] if i in batched else fixed[i] if i in fixed else Tensor(i)
-                for i in node.inputs
-            ]
-            batched[node] = node.primitive.batch(node.primitive, xs, hit, size, node.params)
+    """Batch a call: the inside, node by node; what depends on no batch is recorded as it is."""
+    known = dict(zip(graph.inputs, operands, strict=True))
+    batched = {n for n, b in zip(graph.inputs, flags, strict=True) if b}
+
+    def step(node: Node, xs: tuple[Tensor, ...]) -> Tensor:
+        hit = tuple([i in batched for i in node.inputs])
+        if not any(hit):
+            return apply(node.primitive, xs, node.params)
+        batched.add(node)
+        return node.primitive.batch(node.primitive, xs, hit, size, node.params)  # type: ignore[no-any-return]
+
     out = graph.outputs[index]
-    if out in batched:
-        return batched[out]
-    plain = fixed[out] if out in fixed else Tensor(out)
-    return broadcast_to(plain, (size, *out.aval.shape))
+    replay(ancestors([out], stop=known), known, step)
+    result = known[out] if out in known else Tensor(out)
+    return result if out in batched else broadcast_to(result, (size, *out.aval.shape))
