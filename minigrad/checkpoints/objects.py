@@ -54,7 +54,7 @@ def describe(x: Any, path: str) -> Any:
     if isinstance(x, Tensor):
         return Leaf(x.value)
     if isinstance(x, np.generic):
-        return _supported(np.asarray(x), path).array.item()
+        x = x.item()  # NumPy's scalars are plain numbers
     if hasattr(x, "dtype") and hasattr(x, "shape") and hasattr(x, "ndim"):
         return _supported(x, path)
     if x is None or isinstance(x, bool | int | float | str):

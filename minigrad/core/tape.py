@@ -209,9 +209,10 @@ def record(
                         capture(i) if i.inputs and i.value is not None else i for i in inputs
                     ])  # fmt: skip
                     break
-    elif not now.recording:
+    elif inputs and not now.recording:
         return Node(INPUT, (), {}, aval, value, at, None, name)
-    return Node(primitive, inputs, params, aval, value, at, partner, name, not now.recording)
+    stopped = not now.recording and bool(inputs)  # a literal has nothing to stop
+    return Node(primitive, inputs, params, aval, value, at, partner, name, stopped)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad.core.door import as_tensor, cast
+from minigrad.core.door import as_tensor, cast, module_of
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import Array, float64, get_default_dtype
 from minigrad.errors import CheckpointError, DataError, ShapeError
@@ -95,7 +95,7 @@ class Scaler(ABC):
         """
         shift, scale = self._fitted(x, "transform")
         if isinstance(x, Tensor):
-            return cast((cast(x, float64) - as_tensor(shift)) / as_tensor(scale), _kind(x))
+            return cast((cast(x, float64) - _like(shift, x)) / _like(scale, x), _kind(x))
         data = np.asarray(x)
         return ((data.astype(np.float64) - shift) / scale).astype(_kind(data))
 
@@ -103,7 +103,7 @@ class Scaler(ABC):
         """Return ``x * scale + shift``: the data as they were, up to rounding."""
         shift, scale = self._fitted(x, "inverse_transform")
         if isinstance(x, Tensor):
-            return cast(cast(x, float64) * as_tensor(scale) + as_tensor(shift), _kind(x))
+            return cast(cast(x, float64) * _like(scale, x) + _like(shift, x), _kind(x))
         data = np.asarray(x)
         return (data.astype(np.float64) * scale + shift).astype(_kind(data))
 
@@ -144,6 +144,11 @@ class Scaler(ABC):
     def __repr__(self) -> str:
         fitted = "not fitted" if self.shift is None else f"fitted to {self.shift.size} features"
         return f"{type(self).__name__}(axis={self.axis}, {fitted})"
+
+
+def _like(numbers: Array, x: Tensor) -> Tensor:
+    """Return the numbers as a tensor on the device of x."""
+    return as_tensor(module_of(x.node.value).asarray(numbers))
 
 
 def _kind(x: Any) -> Any:

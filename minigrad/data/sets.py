@@ -137,7 +137,7 @@ def mnist(
     train: float | None = None,
     test: float | None = None,
     seed: int = 0,
-    flat: bool = True,
+    flat: bool = False,
 ) -> Split:
     """Return the data in a folder of MNIST-format files, gzipped or not.
 
@@ -159,7 +159,7 @@ def mnist(
     seed
         Decides which ones.
     flat
-        Images as rows of 784 numbers; otherwise as (m, 1, 28, 28), PyTorch's order.
+        Images as rows of 784 numbers instead of (m, 1, 28, 28), PyTorch's order.
 
     Raises
     ------

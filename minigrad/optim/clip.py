@@ -6,6 +6,7 @@ No decision is taken in Python on a value, so all of it can be part of a compile
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 from math import inf
 
 from minigrad.core.door import as_tensor, cast
@@ -13,7 +14,7 @@ from minigrad.core.state import Parameter
 from minigrad.core.tape import no_grad, scope
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import float64
-from minigrad.ops import abs, clip, max, maximum, minimum, pow, sqrt, square, sum
+from minigrad.ops import abs, add, clip, max, maximum, minimum, pow, sqrt, square, sum
 from minigrad.shapes import axes_of
 
 from .groups import named_parameters, require
@@ -30,18 +31,14 @@ def _parameters(parameters: Iterable[Parameter] | Parameter, what: str) -> list[
 
 def _norm(gradients: list[Tensor], norm_type: float) -> Tensor:
     """Return the norm of all entries of all gradients, in float64: squares do not overflow."""
-    total = as_tensor(0.0, float64)
-    for g in gradients:
-        size = abs(cast(g, float64))
-        if norm_type == inf:
-            total = maximum(total, max(size)) if g.size else total
-        elif norm_type == 2:
-            total = total + sum(square(size))
-        else:
-            total = total + sum(pow(size, norm_type))
+    sizes = [abs(cast(g, float64)) for g in gradients if g.size]
+    if not sizes:
+        return as_tensor(0.0, float64)
     if norm_type == inf:
-        return total
-    return sqrt(total) if norm_type == 2 else pow(total, 1.0 / norm_type)
+        return reduce(maximum, map(max, sizes))
+    if norm_type == 2:
+        return sqrt(reduce(add, [sum(square(size)) for size in sizes]))
+    return pow(reduce(add, [sum(pow(size, norm_type)) for size in sizes]), 1.0 / norm_type)
 
 
 def clip_grad_norm(

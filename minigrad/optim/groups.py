@@ -65,6 +65,7 @@ class Group:
     ) -> None:
         self.names = tuple(name for name, _ in named)
         self.params = tuple(parameter for _, parameter in named)
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
         self._options = SimpleNamespace(**options)
         self._check, self._moments_of = check, moments_of
         #: Options that a schedule changes in every step: cells, like the learning rate.
@@ -96,7 +97,7 @@ class Group:
         value = getattr(self._options, option)
         if option in self._cycled:
             first = _now(self._cycled[option])
-            return (first, *value[1:]) if isinstance(value, tuple) else first
+            return (first, *guarded(self, "beta2", self.beta2)) if option == "betas" else first
         return guarded(self._options, option, value)
 
     def __setitem__(self, option: str, value: Any) -> None:
@@ -109,7 +110,7 @@ class Group:
         self._check({**vars(self._options), option: value})
         setattr(self._options, option, value)
         if option in self._cycled:
-            _put(self._cycled[option], value[0] if isinstance(value, tuple) else value)
+            _put(self._cycled[option], value[0] if option == "betas" else value)
         self._allocate()
 
     def set_lr(self, lr: Any) -> None:
@@ -118,16 +119,20 @@ class Group:
             require(isfinite(lr) and lr >= 0, f"lr = {lr} is not a learning rate", "lr >= 0")
         _put(self.lr_cell, lr)
 
+    @property
+    def beta2(self) -> tuple[float, ...]:
+        """The betas that no schedule changes."""
+        return getattr(self._options, "betas", ())[1:]
+
     def cycle(self, option: str, value: float) -> None:
-        """Set an option, or its first number, that changes in every step, like ``lr``.
+        """Set an option (of the betas, the first) that changes in every step, like ``lr``.
 
         It becomes a state cell. The plain number is set as well, so that a compiled step
         that was traced with it is traced again.
         """
-        present = getattr(self._options, option)
         if option not in self._cycled:
             self._cycled[option] = _state((), float64, self.params[0], option)
-        self[option] = (value, *present[1:]) if isinstance(present, tuple) else value
+        self[option] = (value, *self.beta2) if option == "betas" else value
 
     def _known(self, option: str) -> None:
         if option not in vars(self._options):

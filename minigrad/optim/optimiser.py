@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.core.door import as_tensor, cast
+from minigrad.core.door import as_tensor, cast, module_of
 from minigrad.core.state import Buffer, Cell, Parameter
 from minigrad.core.tape import no_grad, scope
 from minigrad.core.tensor import Tensor
@@ -140,8 +140,8 @@ class Optimiser(ABC):
         group.follow()
         counted: Any = 1
         if len(ready) < len(group.params):
-            counted = as_tensor(np.isin(np.arange(len(group.params)), [i for i, *_ in ready]))
-            counted = cast(counted, float64)
+            counts = np.isin(np.arange(len(group.params)), [i for i, *_ in ready])
+            counted = as_tensor(module_of(group.step.leaf.value).asarray(counts, float64))
         count = group.step + counted
         group.step.assign(count)
         numbers = (group.lr_cell, *self.prepare(group, count))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from minigrad.core.door import as_tensor, full
+from minigrad.core.door import as_tensor, full, module_of
 from minigrad.core.state import Buffer
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import float64
@@ -93,7 +93,7 @@ class SGD(Optimiser):
         dampening = group["dampening"]
         if not dampening:
             return ()
-        one = full(1.0, count.shape, float64)
+        one = full(1.0, count.shape, float64, module_of(count.node.value))
         return (where(equal(count, 1.0), one, 1.0 - dampening),)
 
     def update(

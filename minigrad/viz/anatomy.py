@@ -10,12 +10,12 @@ from typing import Any
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
-from minigrad.core.tape import CONSTANT, INPUT
+from minigrad.core.tape import CONSTANT
 from minigrad.core.tensor import Tensor
 
 from .pairing import cotangents, derived, level
 from .stats import Stats, statistics
-from .symbols import PASSING, is_literal
+from .symbols import PASSING, VIEWS, is_literal
 from .variables import statement
 
 __all__ = ["Anatomy", "anatomy", "leaf_gradient", "variable_names"]
@@ -102,7 +102,7 @@ def anatomy(
         column=column,
         after=after,
         roles=_roles(graph, column, after, set(pairs.values())),
-        names=_names(graph, column, after, pairs),
+        names=_names(graph, pairs),
         hidden=hidden,
         consumers=consumers,
         served=_served(graph, column, after),
@@ -139,9 +139,9 @@ def _join_late(
     late = {n.scope[0] for n, column in found.items() if column == after and n.scope}
     forward = {n.scope[0] for n in graph.nodes if n.partner is not None and n.scope}
     for node in reversed(graph.nodes):
-        if found.get(node) == 0 and node.scope and node.scope[0] in late - forward:
-            if all(found[c] == after for c in consumers[node]):
-                found[node] = after
+        inside = node.scope and node.scope[0] in late - forward
+        if found.get(node) == 0 and inside and all(found[c] == after for c in consumers[node]):
+            found[node] = after
 
 
 def _hidden(graph: Graph, constants: bool, shown: frozenset[Node]) -> set[Node]:
@@ -168,13 +168,15 @@ def _roles(
             roles[node] = _input_role(node)
         elif node in updates:
             roles[node] = "update"
+        elif not node.inputs and node not in results and node not in gradients:
+            roles[node] = "constant"
         elif 0 < column[node] < after:
             final = node in results or (node in gradients and not node.inputs)
             roles[node] = "gradient_output" if final else "gradient"
         elif node in results:
             roles[node] = "output"
         else:
-            roles[node] = "operation" if node.inputs else "constant"
+            roles[node] = "operation"
     return roles
 
 
@@ -205,11 +207,19 @@ def _served(graph: Graph, column: dict[Node, int], after: int) -> dict[Node, Nod
 
 
 def _saved(graph: Graph, column: dict[Node, int], after: int) -> set[Node]:
-    """Return computed forward nodes that a backward node reads."""
-    found = set()
+    """Return computed forward nodes that a backward node reads.
+
+    What only moves data is a view: what it moves is kept.
+    """
+    found: set[Node] = set()
     for node in graph.nodes:
-        if 0 < column[node] < after:
-            found.update(i for i in node.inputs if i.inputs and column[i] < column[node])
+        if not 0 < column[node] < after:
+            continue
+        for source in node.inputs:
+            while source.inputs and source.primitive.name in VIEWS:
+                source = source.inputs[0]
+            if source.inputs and column[source] < column[node]:
+                found.add(source)
     return found
 
 
@@ -236,9 +246,7 @@ def variable_names(graph: Graph) -> dict[Node, str]:
     return names
 
 
-def _names(
-    graph: Graph, column: dict[Node, int], after: int, pairs: dict[Node, Node]
-) -> dict[Node, str]:
+def _names(graph: Graph, pairs: dict[Node, Node]) -> dict[Node, str]:
     names = variable_names(graph)
     for cell, node in graph.updates:
         names.setdefault(node, f"new {cell.name or 'value'}")

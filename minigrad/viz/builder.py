@@ -49,13 +49,17 @@ def build(
     ``backward`` is "both", "hide" or "only"; ``guilty`` nodes are painted red.
     """
     work = _Work(anatomy, grouping, Labels(anatomy, guilty))
-    wanted = {"both": lambda c: True, "hide": lambda c: c == 0, "only": lambda c: c > 0}[backward]
-    drawn = [n for n in anatomy.order if wanted(anatomy.column[n]) and n not in anatomy.hidden]
+    forward, rest = backward != "only", backward != "hide"
+    drawn = [
+        n
+        for n in anatomy.order
+        if (rest if anatomy.column[n] else forward) and n not in anatomy.hidden
+    ]
     for node in drawn:
         _connect(work, node)
     for node in drawn:
         _box(work, node, guilty)
-    _terminals(work, wanted(0))
+    _terminals(work, forward)
     columns = sorted({b.column for b in work.boxes.values()})
     position = {c: i for i, c in enumerate(columns)}
     frames, inner = _frames(work)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .layout import FORCE, ROUTES, LayoutFailed, broken_routes, graphviz_bytes, present, routes
 
-__all__ = ["Finding", "Report", "doctor"]
+__all__ = ["Finding", "Report", "doctor", "layout_route"]
 
 CURE = "pip install 'minigrad[notebook]'"
 
@@ -68,7 +68,9 @@ class Report:
             f"<td>{escape(f.detail)}</td></tr>"
             for f in self.findings
         )
-        cure = f"<p>To add what is missing: <code>{escape(self.cure)}</code></p>" if self.cure else ""
+        cure = (
+            f"<p>To add what is missing: <code>{escape(self.cure)}</code></p>" if self.cure else ""
+        )
         html = f"<table>{rows}</table><p>Pictures are laid out by {self.route}.</p>{cure}"
         return {"text/plain": str(self), "text/html": html}
 
@@ -102,6 +104,16 @@ def doctor() -> Report:
     if forced:
         findings.append(Finding(f"{FORCE}={forced}", forced in ROUTES, "picks the way of layout"))
     return Report(tuple(findings), routes()[0], CURE if missing or not working else None)
+
+
+def layout_route() -> str:
+    """Return in words what lays pictures out here."""
+    route = routes()[0]
+    if route == "dot":
+        return f"laid out by dot ({shutil.which('dot')})"
+    if route == "pygraphviz":
+        return f"laid out by the Graphviz inside pygraphviz {version('pygraphviz')}"
+    return f"laid out by the built-in engine; Graphviz is better on large graphs: {CURE}"
 
 
 def _tried(route: str) -> str | None:

@@ -1,4 +1,4 @@
-r"""A graph as equations: the user's names, each primitive's own template, :math:`\bar u` backward."""
+r"""A graph as equations: the user's names, each primitive's template, :math:`\bar u` backward."""
 
 from __future__ import annotations
 
@@ -119,9 +119,7 @@ class _Writer:
                 found.append(self._line(node, written))
             else:
                 self.terms[node] = written
-        found += [
-            self._line(n, self.terms[n]) for n in self.graph.outputs if n not in self.symbols
-        ]
+        found += [self._line(n, self.terms[n]) for n in self.graph.outputs if n not in self.symbols]
         return found
 
     def _operand(self, node: Node) -> Term:

@@ -84,8 +84,10 @@ def _calls(anatomy: Anatomy) -> dict[Node, tuple[Frame, ...]]:
                 break
             common += 1
         del current[common:]
-        for depth in range(common, len(node.scope)):
-            current.append(Frame(f"f{len(found)}_{depth}", node.scope[depth], depth))
+        current += [
+            Frame(f"f{len(found)}_{depth}", node.scope[depth], depth)
+            for depth in range(common, len(node.scope))
+        ]
         found[node] = tuple(current)
     return found
 

@@ -16,7 +16,7 @@ from .stats import number, value_text
 from .symbols import commutes, is_infix, literal_text, moved_mark, sign, written
 from .theme import fitted
 
-__all__ = ["Labels", "byte_text", "kind_text"]
+__all__ = ["Labels", "byte_text", "kind_text", "place_text"]
 
 _LONG = 36  # characters in a line
 _SHORT = 10  # characters of an operand's name that fit into a formula
@@ -52,6 +52,12 @@ def _within(name: str, path: Sequence[str]) -> str:
         if name.startswith(prefix):
             return name.removeprefix(prefix)
     return name
+
+
+def place_text(node: Node) -> str:
+    """Return the user's place that made a node; nothing for what the library made itself."""
+    origin = node.origin
+    return "" if origin.code is None or origin.file.startswith("<frozen") else origin.label
 
 
 class Labels:
@@ -156,8 +162,8 @@ class Labels:
         if uses and group.times == 1:
             named = [u for u in uses if not u.startswith("%")]
             listed = ", ".join(named[:3]) if named else _count(len(uses), "value")
-            more = ", …" if named and len(uses) > len(named[:3]) else ""
-            lines.append((Span(fitted(f"uses {listed}{more}", _LONG), "soft", small=True),))
+            rest = ", …" if named and len(uses) > len(named[:3]) else ""
+            lines.append((Span(fitted(f"uses {listed}{rest}", _LONG), "soft", small=True),))
         if any(n in self.guilty for n in group.nodes):
             names = ", ".join(self.anatomy.name(n) for n in group.nodes if n in self.guilty)
             lines.append((Span(f"▲ {names} differs", "alarm", bold=True, small=True),))
@@ -244,7 +250,7 @@ class Labels:
         facts = [f"{anatomy.name(node)}: {node.aval!r} = {formula}"]
         if node.scope:
             facts.append("layer " + ".".join(node.scope))
-        if node.origin.code is not None:
+        if place_text(node):
             facts.append(str(node.origin))
         served = anatomy.served.get(node)
         if served is not None:

@@ -8,6 +8,7 @@ exactly by pooling adjacent violators. Weights keep long edges straight.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from .placed import Layout, Placed, Point, Rect
 from .rows import Vertex, assign_rows, order_rows, vertices
@@ -108,8 +109,9 @@ def _room(a: Vertex, b: Vertex) -> float:
 
 
 def _pull(v: Vertex, other: Vertex) -> float:
-    """Return how strongly ``v`` is drawn to ``other``: long edges are straight, and what
-    hangs on one edge only follows the other end.
+    """Return how strongly ``v`` is drawn to ``other``.
+
+    Long edges are straight; what hangs on one edge only follows its other end.
     """
     dummies = (v.box is None) + (other.box is None)
     light = _hangs(other) and not _hangs(v)
@@ -134,7 +136,7 @@ def _settle(row: Sequence[Vertex], down: bool, both: bool) -> None:
         wishes.append(sum(_pull(v, n) * n.at for n in near) / weight if near else v.at)
         weights.append(weight if near else 0.05)
     offsets = [0.0]
-    for a, b in zip(row, row[1:], strict=False):
+    for a, b in pairwise(row):
         offsets.append(offsets[-1] + _room(a, b))
     pooled = _isotonic([w - o for w, o in zip(wishes, offsets, strict=True)], weights)
     for v, z, offset in zip(row, pooled, offsets, strict=True):
@@ -186,7 +188,7 @@ def _row_places(
         busiest = max((len(t[r]) for t in tables if r < len(t)), default=0)
         at += _FRAME * begins.get(r, 0)
         tops.append(at)
-        at += heights[r] + (_BETWEEN if labelled[r] or r % 2 == 0 else 0.0)
+        at += heights[r] + (_BETWEEN if labelled[r] or r % 2 == 0 else 0.7 * _BETWEEN)
         at += 0.6 * _FRAME * ends.get(r, 0) + min(10.0, 0.6 * max(0, busiest - 4))
     del sketch
     return tops, heights
@@ -242,13 +244,15 @@ def _route(
     label: Point | None = None
     for v in chain[1:-1]:
         top, bottom = tops[v.row], tops[v.row] + heights[v.row]
+        if v.row % 2 and bottom == top:
+            continue  # a row of labels without labels is no place to bend at
         stops += [(v.at, top), (v.at, bottom)] if bottom > top else [(v.at, top)]
         if v.label:
             label = (v.at + 6 + (v.right - 8) / 2, (top + bottom) / 2)
     stops.append((chain[-1].at + _port(chain[-1], chain[-2], False), last.top))
     stops = _thinned(stops)
     points = [stops[0]]
-    for (x0, y0), (x1, y1) in zip(stops, stops[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(stops):
         half = (y1 - y0) / 2
         points += [(x0, y0 + half), (x1, y1 - half), (x1, y1)]
     upward = sketch.upward[sketch.box(sketch.wires[index].tail).column]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .sketch import Sketch, Wire
 
@@ -148,7 +149,7 @@ def vertices(
             table[row].append(dummy)
             chain.append(dummy)
         chain.append(last)
-        for a, b in zip(chain, chain[1:], strict=False):
+        for a, b in pairwise(chain):
             a.below.append(b)
             b.above.append(a)
         chains[i] = chain
@@ -184,7 +185,7 @@ def order_rows(table: list[list[Vertex]]) -> None:
 
 
 def _first_order(table: list[list[Vertex]]) -> None:
-    """Number vertices in the order in which a walk down from the top meets them."""
+    """Sort rows in the order in which a walk down from the top meets the vertices."""
     seen: dict[Vertex, None] = {}
     starts = [v for row in table for v in row if not v.above]
     todo = starts[::-1]

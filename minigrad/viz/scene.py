@@ -157,8 +157,9 @@ def outline(shape: str, r: Rect, fill: str, stroke: str, width: float = 1.1) -> 
 def curve(points: Sequence[Point]) -> tuple[Step, ...]:
     """Return the steps of a cubic Bezier spline."""
     steps: list[Step] = [("M", (points[0],))]
-    for i in range(1, len(points) - 2, 3):
-        steps.append(("C", (points[i], points[i + 1], points[i + 2])))
+    steps += [
+        ("C", (points[i], points[i + 1], points[i + 2])) for i in range(1, len(points) - 2, 3)
+    ]
     return tuple(steps)
 
 
@@ -179,7 +180,9 @@ def arrow(points: Sequence[Point], stroke: str, width: float) -> tuple[Path, ...
             (foot[0] + uy * wide, foot[1] - ux * wide),
         ]
     )
-    line = [*points[:-1], (tip[0] - ux * (long - 1), tip[1] - uy * (long - 1))]
+    end = (tip[0] - ux * (long - 1), tip[1] - uy * (long - 1))
+    near = hypot(points[-2][0] - tip[0], points[-2][1] - tip[1]) < long
+    line = [*points[:-2], end if near else points[-2], end]
     return Path(curve(line), None, stroke, width), Path(head, stroke, None)
 
 

@@ -39,7 +39,8 @@ def _text(text: Text) -> str:
             f'<tspan font-size="{_n(span.size)}" fill="{TONES[span.tone]}"{weight}>'
             f"{escape(clean(span.text))}</tspan>"
         )
-    return f'<text x="{_n(text.x)}" y="{_n(text.y)}" text-anchor="{text.anchor}">{"".join(spans)}</text>'
+    at = f'x="{_n(text.x)}" y="{_n(text.y)}" text-anchor="{text.anchor}"'
+    return f"<text {at}>{''.join(spans)}</text>"
 
 
 def _group(group: Group) -> str:

@@ -10,7 +10,7 @@ from minigrad.core.node import Node
 from .stats import number
 
 __all__ = [
-    "PASSING", "commutes", "is_infix", "is_literal", "literal_text", "moved_mark", "sign",
+    "PASSING", "VIEWS", "commutes", "is_infix", "is_literal", "literal_text", "moved_mark", "sign",
     "written",
 ]  # fmt: skip
 
@@ -27,13 +27,17 @@ _INFIX: Final = {
 _NAMES: Final = {
     "neg": "−", "sqrt": "√", "rsqrt": "1/√", "sum": "Σ", "prod": "∏", "maximum": "max",
     "minimum": "min", "bitwise_invert": "not", "cumulative_sum": "running Σ",
-    "permute_dims": "transpose", "broadcast_to": "repeat", "stop_gradient": "stop gradient", "scatter_add": "scatter Σ", "call": "call",
+    "permute_dims": "transpose", "broadcast_to": "repeat", "stop_gradient": "stop gradient",
+    "scatter_add": "scatter Σ",
 }  # fmt: skip
 
 #: Operations that only move data: drawn as part of an edge.
 PASSING: Final = frozenset(
     {"broadcast_to", "reshape", "permute_dims", "barrier", "in_range", "astype"}
 )
+
+#: Those of them whose result shares the memory of the operand.
+VIEWS: Final = frozenset({"broadcast_to", "reshape", "permute_dims", "barrier", "in_range"})
 
 
 def is_literal(node: Node) -> bool:

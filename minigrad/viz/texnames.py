@@ -7,10 +7,14 @@ from typing import Final
 
 __all__ = ["bar", "symbol", "upright"]
 
-_GREEK: Final = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
-).split()
+_GREEK: Final = frozenset(
+    {
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
+        "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi",
+        "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi",
+        "Psi", "Omega",
+    }
+)  # fmt: skip
 
 #: Names that have a customary letter: those of the derivations in this project.
 _CUSTOM: Final = {
@@ -38,8 +42,9 @@ def _escaped(text: str) -> str:
 
 
 def symbol(name: str) -> str:
-    r"""Return a name as a symbol: ``mu`` is ``\mu``, ``w1`` is ``w_{1}``, ``fc.weight`` has an index.
+    r"""Return a name as a symbol: ``mu`` is ``\mu``, ``w1`` is ``w_{1}``.
 
+    The path of a layer becomes an index: ``fc.weight`` is weight with index fc.
     Names of the form ``d_u`` stay words, so that they are not taken for a product.
     """
     path, _, last = name.rpartition(".")

@@ -68,7 +68,7 @@ _RULES: Final = {
 }
 
 #: Written as ``\sin {0}``: the operand gets parentheses, so that ``\sin(x) \cdot y`` is clear.
-_BARE_CALL = re.compile(r"\\(?:mathrm\{\{\w+\}\}(?:\\,)?|[a-z]+|arg\\max|arg\\min) \{0\}")
+_BARE_CALL = re.compile(r"(\\(?:mathrm\{\{\w+\}\}|[a-z]+))(?:\\,| )\{0\}")
 _BRACKETED = re.compile(r"[({|]\s*\{\d\}|,\s*\{\d\}")
 
 
@@ -97,12 +97,14 @@ def term(node: Node, operands: Sequence[Term]) -> Term:
     if name == "call":
         inside = ", ".join(t.text for t in operands)
         return Term(rf"{upright(node.params['graph'].name)}\left({inside}\right)")
-    if _BARE_CALL.fullmatch(template):
-        head = template.replace(" {0}", "").replace("{{", "{").replace("}}", "}")
-        return Term(rf"{head.removesuffix(chr(92) + ',')}\left({operands[0].text}\right)")
+    bare = _BARE_CALL.fullmatch(template)
+    if bare:
+        return Term(rf"{bare[1].format()}\left({operands[0].text}\right)")
     rule = _rule(node)
     needed = rule.operands + (LOOSE,) * (len(operands) - len(rule.operands))
     texts = [t.within(n) for t, n in zip(operands, needed, strict=False)]
+    if name == "add" and texts[1].startswith("-"):
+        texts[1] = rf"\left({texts[1]}\right)"
     if name in ("take", "slice"):
         texts[0] = f"{{{texts[0]}}}"  # its own index may not meet this one
     return Term(template.format(*texts, **_params(node)), rule.result)

@@ -243,6 +243,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         (lambda: {"x": np.array(["a"])}, "not supported"),
         (lambda: {"x": np.array([None])}, "not supported"),
         (lambda: {"x": object()}, "a object cannot be saved"),
+        (lambda: {"x": np.complex128(1)}, "a complex cannot be saved"),
         (lambda: {"x": {1: 2}}, "the key 1 is a int"),
         (lambda: {"x.y": 1}, "cannot be the name"),
         (lambda: {"__metadata__": 1}, "cannot be the name"),

@@ -126,11 +126,12 @@ def test_numbers_strings_and_nesting_come_back_as_they_were(path: Path) -> None:
 
 
 def test_not_a_number_numpy_scalars_and_tuples_come_back_as_plain_values(path: Path) -> None:
-    mg.save(path, a=nan, b=np.float32(0.1), c=np.int64(3), d=(1, (2,)), e=np.bool_(True))
+    scalars = {"b": np.float32(0.1), "c": np.int64(3), "e": np.bool_(True), "f": np.str_("x")}
+    mg.save(path, a=nan, d=(1, (2,)), **scalars)
     found = mg.load(path)
     assert np.isnan(found["a"])
     assert found["b"] == float(np.float32(0.1))
-    assert (found["c"], found["d"], found["e"]) == (3, [1, [2]], True)
+    assert (found["c"], found["d"], found["e"], found["f"]) == (3, [1, [2]], True, "x")
 
 
 def test_tensors_arrays_and_lists_of_them_are_saved(path: Path) -> None:

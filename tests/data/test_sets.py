@@ -98,12 +98,12 @@ def write(folder: Path, arrays: dict[str, np.ndarray], end: str = "-ubyte.gz") -
 
 @pytest.mark.parametrize("end", ["-ubyte", "-ubyte.gz"])
 def test_a_folder_of_mnist_files_is_read(end: str, arrays: Any, tmp_path: Path) -> None:
-    split = mg.data.mnist(write(tmp_path, arrays, end), flat=False)
+    split = mg.data.mnist(write(tmp_path, arrays, end))
     assert split.x_train.shape == (60, 1, 5, 4)
     assert (split.x_train.dtype, split.y_train.dtype) == (np.float32, np.int64)
     np.testing.assert_allclose(split.x_train[:, 0] * 255, arrays["train-images-idx3"], rtol=1e-6)
     np.testing.assert_array_equal(split.y_test, arrays["t10k-labels-idx1"])
-    assert mg.data.mnist(str(tmp_path)).x_test.shape == (20, 20)
+    assert mg.data.mnist(str(tmp_path), flat=True).x_test.shape == (20, 20)
 
 
 def test_names_with_a_dot_are_known_too(arrays: Any, tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_names_with_a_dot_are_known_too(arrays: Any, tmp_path: Path) -> None:
 def test_a_folder_with_one_pair_gives_that(arrays: Any, tmp_path: Path) -> None:
     write(tmp_path, {k: v for k, v in arrays.items() if k.startswith("t10k")})
     for split in (mg.data.mnist(tmp_path), mg.data.mnist(tmp_path, "test")):
-        assert split.x_train.shape == (0, 20)
+        assert split.x_train.shape == (0, 1, 5, 4)
         assert split.y_train.shape == (0,)
         assert len(split.y_test) == 20
-    assert mg.data.mnist(tmp_path, flat=False).x_train.shape == (0, 1, 5, 4)
+    assert mg.data.mnist(tmp_path, flat=True).x_train.shape == (0, 20)
     with pytest.raises(DataError, match=r"(?s)train images are missing.*train-images.*t10k-images"):
         mg.data.mnist(tmp_path, "train")
 
@@ -177,8 +177,8 @@ def test_the_images_of_the_shared_folder_are_those_of_mnist() -> None:
     if not folder.is_dir():
         pytest.skip("the folder shared/data/mnist is not here")
     split = mg.data.mnist(folder, train=8000)
-    assert split.x_train.shape == (8000, 784)
-    assert split.x_test.shape == (2000, 784)
+    assert split.x_train.shape == (8000, 1, 28, 28)
+    assert split.x_test.shape == (2000, 1, 28, 28)
     everything = mg.data.mnist(folder)
     # published counts of the test set's labels
     expected = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

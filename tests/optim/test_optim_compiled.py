@@ -150,6 +150,22 @@ def test_one_cycle_moves_the_momentum_of_a_compiled_step_without_retracing(name:
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_second_beta_can_be_changed_while_the_first_is_cycled() -> None:
+    eager, traced = Training("adam"), Training("adam")
+    compiled = mg.compile(traced.step, backend="numpy")
+    for t in (eager, traced):
+        mg.optim.OneCycleLR(t.optimiser, 0.1, total_steps=8)
+    for i in range(4):
+        if i == 2:
+            for t in (eager, traced):
+                t.optimiser.param_groups[0]["betas"] = (0.9, 0.5)
+        eager.step(X, Y)
+        compiled(X, Y)
+    assert compiled.signatures == 2
+    assert traced.optimiser.param_groups[0]["betas"] == (0.9, 0.5)
+    np.testing.assert_array_equal(eager.w1.numpy(), traced.w1.numpy())
+
+
 def test_the_learning_rate_can_be_computed_inside_the_step() -> None:
     p = mg.Parameter([1.0])
     optimiser = mg.optim.SGD([p], lr=1.0)
@@ -164,6 +180,16 @@ def test_the_learning_rate_can_be_computed_inside_the_step() -> None:
 
     assert [step().item() for _ in range(3)] == [0.0, -0.5, -0.75]
     assert optimiser.lr == 0.125
+
+    @mg.compile
+    def reset() -> Any:
+        optimiser.lr = 0.25
+        return p + 0.0
+
+    reset()
+    optimiser.lr = 0.5
+    reset()
+    assert optimiser.lr == 0.25
 
 
 def test_a_schedule_inside_a_compiled_function_is_refused() -> None:

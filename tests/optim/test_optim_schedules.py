@@ -92,7 +92,7 @@ def test_one_cycle_passes_through_its_corners() -> None:
 
 
 def test_one_cycle_in_three_linear_phases() -> None:
-    o = optim.Adam([mg.Parameter([1.0])])
+    o = optim.Adam([{"params": [mg.Parameter([1.0])], "betas": [0.9, 0.999]}])
     schedule = optim.OneCycleLR(
         o, 1.0, epochs=2, steps_per_epoch=10, pct_start=0.3, anneal_strategy="linear",
         three_phase=True, div_factor=10.0, final_div_factor=10.0,
@@ -101,6 +101,14 @@ def test_one_cycle_in_three_linear_phases() -> None:
     corners = np.interp(np.arange(20), [0, 5, 10, 19], [0.1, 1.0, 0.1, 0.01])
     np.testing.assert_allclose(rates, corners, rtol=1e-9)
     assert o.param_groups[0]["betas"] == pytest.approx((0.95, 0.999))
+
+
+def test_one_cycle_may_leave_the_momentum_alone() -> None:
+    o = optimiser(momentum=0.9)
+    schedule = optim.OneCycleLR(o, 1.0, total_steps=2, pct_start=0.0, cycle_momentum=False)
+    assert course(schedule, 1) == pytest.approx([0.5 + 0.5 / 25 / 1e4, 1 / 25 / 1e4])
+    assert o.param_groups[0]["momentum"] == 0.9
+    assert "groups.0.momentum" not in o.state_dict()
 
 
 def test_one_cycle_names_what_is_wrong() -> None:

@@ -34,10 +34,7 @@ def test_no_grad_stops_in_every_transformation() -> None:
     assert mg.grad(lambda x: mg.sum(mg.vmap(stopped)(x[None])))(X).tolist() == [1, 1]
     twice = mg.vmap(mg.vmap(lambda t: stopped(t[None])))
     assert mg.grad(lambda x: mg.sum(twice(x[None])))(X).tolist() == [1, 1]
-    assert (
-        mg.jacobian(stopped)(X).tolist()
-        == mg.hessian(lambda x: stopped(x * x) / 2)(X).sum(0).tolist()
-    )
+    assert mg.jacobian(stopped)(X).tolist() == [1, 1]
     assert mg.grad(mg.checkpoint(stopped))(X).tolist() == [1, 1]
 
 

@@ -1,0 +1,217 @@
+"""``%load_ext minigrad``: ``%%graph``, ``%%gradcheck`` and ``%minigrad doctor``.
+
+Each has an equal plain function; the magics only run the cell and call it.
+"""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.core.tape import INPUT
+from minigrad.core.tensor import Tensor
+from minigrad.errors import MinigradError
+
+from .draw import draw
+from .picture import Picture
+
+__all__ = ["draw_result", "gradcheck_result", "load_ipython_extension"]
+
+
+def draw_result(result: Any, **options: Any) -> Picture:
+    """Return the picture of what a cell ended with: a tensor, a graph, or several tensors.
+
+    Raises
+    ------
+    MinigradError
+        If it is nothing that has a graph.
+    """
+    if isinstance(result, Picture):
+        return result
+    if isinstance(result, tuple | list) and result and all(isinstance(t, Tensor) for t in result):
+        outs = [t.node for t in result]
+        graphs = [t.graph() for t in result]
+        inputs = list(dict.fromkeys(n for g in graphs for n in g.inputs if n not in outs))
+        joined = Graph(inputs, outs, name="cell")
+        joined.values = {n: v for g in graphs for n, v in g.values.items()}
+        return draw(joined, **options)
+    if isinstance(result, Tensor | Graph):
+        return draw(result, **options)
+    raise MinigradError(
+        f"%%graph: the cell's last line is a {type(result).__name__}, which has no graph",
+        fix="end the cell with a tensor, e.g. `loss`",
+    )
+
+
+def gradcheck_result(result: Any, order: int = 1) -> Any:
+    """Check the gradients of what a cell ended with, and return what shows the outcome.
+
+    A scalar tensor's history is checked with ``mg.testing.check_grads`` with respect to
+    the floating tensors and parameters that it was computed from. A GradientReport is
+    returned as it is, after raising if it found a mistake.
+
+    Raises
+    ------
+    GradientMismatch
+        If a derivative is wrong.
+    MinigradError
+        If the result is neither, or depends on nothing floating.
+    """
+    if hasattr(result, "rows") and hasattr(result, "ok"):
+        if not result.ok:
+            from minigrad.errors import GradientMismatch
+
+            error = GradientMismatch(f"first differs at {result.first_wrong.name!r}")
+            error.report = result
+            raise error
+        return result
+    if not isinstance(result, Tensor) or result.shape != ():
+        raise MinigradError(
+            f"%%gradcheck: the cell's last line is {_what(result)}, not a scalar tensor",
+            fix="end the cell with the loss, or with mg.testing.compare_gradients(...)",
+        )
+    graph = result.graph()
+    leaves = _leaves(graph)
+    if not leaves:
+        raise MinigradError(
+            "%%gradcheck: the result depends on no floating tensor that was made from data",
+            fix="make the inputs with mg.tensor, and compute the loss in this cell",
+        )
+    function = _as_function(graph, leaves)
+    check = import_module("minigrad.testing").check_grads
+    check(function, tuple(np.asarray(_value(n), np.float64) for n in leaves), order=order)
+    names = ", ".join(n.name or n.origin.target or repr(n.aval) for n in leaves)
+    return Checked(names, order)
+
+
+class Checked:
+    """The outcome of a check that passed."""
+
+    def __init__(self, names: str, order: int) -> None:
+        self.names, self.order = names, order
+
+    def __repr__(self) -> str:
+        return f"gradients agree with numerical ones, up to order {self.order}: {self.names}"
+
+
+def _what(result: Any) -> str:
+    if isinstance(result, Tensor):
+        return f"of shape {result.shape}"
+    return f"a {type(result).__name__}"
+
+
+def _value(node: Node) -> Any:
+    cell = node.params.get("cell")
+    value = node.value if cell is None else cell.leaf.value
+    return value if isinstance(value, np.ndarray) else value.get()
+
+
+def _leaves(graph: Graph) -> list[Node]:
+    """Return what to differentiate by: what asks for gradients, else every floating input."""
+    floating = [n for n in graph.inputs if n.aval.kind == "f" and n.primitive is INPUT]
+    asking = [
+        n
+        for n in floating
+        if "owner" in n.params or getattr(n.params.get("cell"), "trainable", False)
+    ]
+    return asking or floating
+
+
+def _as_function(graph: Graph, leaves: list[Node]) -> Any:
+    """Return a function of the leaves' arrays that computes the graph again, in float64."""
+    from minigrad.core.tensor import apply
+    from minigrad.ops import astype, full
+    from minigrad.ops.creation import asarray
+
+    def function(*arrays: Tensor) -> Tensor:
+        known: dict[Node, Tensor] = dict(zip(leaves, arrays, strict=True))
+        for node in (*graph.inputs, *graph.nodes):
+            if node in known:
+                continue
+            if node.primitive.name == "full":
+                dtype = np.float64 if node.aval.kind == "f" else node.aval.dtype
+                known[node] = full(node.aval.shape, node.params["value"], dtype=dtype)
+            elif not node.inputs:
+                value = _value(node)
+                known[node] = asarray(
+                    value.astype(np.float64) if value.dtype.kind == "f" else value
+                )
+            else:
+                params = dict(node.params)
+                if node.primitive.name == "astype" and np.dtype(params["dtype"]).kind == "f":
+                    known[node] = astype(known[node.inputs[0]], np.float64)
+                    continue
+                known[node] = apply(node.primitive, tuple(known[i] for i in node.inputs), params)
+        return known[graph.outputs[0]]
+
+    return function
+
+
+# IPython ---------------------------------------------------------------------------
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics to an IPython shell; ``%load_ext minigrad`` calls this."""
+    shell.register_magic_function(_magic_graph(shell), "cell", "graph")
+    shell.register_magic_function(_magic_gradcheck(shell), "cell", "gradcheck")
+    shell.register_magic_function(_magic_minigrad, "line", "minigrad")
+
+
+def _run_cell(shell: Any, cell: str) -> Any:
+    """Run a cell in the user's namespace and return the value of its last expression.
+
+    The source is compiled under the name of a cell, so that nodes know their line.
+    """
+    tree = ast.parse(shell.transform_cell(cell))
+    name = shell.compile.cache(cell, shell.execution_count, raw_code=cell)
+    last = tree.body[-1] if tree.body else None
+    space = shell.user_ns
+    if isinstance(last, ast.Expr):
+        exec(compile(ast.Module(tree.body[:-1], []), name, "exec"), space)
+        return eval(compile(ast.Expression(last.value), name, "eval"), space)
+    exec(compile(tree, name, "exec"), space)
+    if isinstance(last, ast.Assign) and isinstance(last.targets[0], ast.Name):
+        return space[last.targets[0].id]
+    return None
+
+
+def _options(line: str) -> dict[str, Any]:
+    """Return ``fold=2 direction=LR`` as keyword arguments."""
+    found: dict[str, Any] = {}
+    for word in line.split():
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise MinigradError(f"%%graph: {word!r} is no option", fix="write e.g. fold=False")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found
+
+
+def _magic_graph(shell: Any) -> Any:
+    def graph(line: str, cell: str) -> Picture:
+        """Run the cell and draw what its last line built; options as in mg.viz.draw."""
+        return draw_result(_run_cell(shell, cell), **_options(line))
+
+    return graph
+
+
+def _magic_gradcheck(shell: Any) -> Any:
+    def gradcheck(line: str, cell: str) -> Any:
+        """Run the cell and check the gradients of its last line; ``order=2`` for two orders."""
+        return gradcheck_result(_run_cell(shell, cell), **_options(line))
+
+    return gradcheck
+
+
+def _magic_minigrad(line: str) -> Any:
+    """Report what is here and what is missing: %minigrad doctor."""
+    if line.strip() not in ("", "doctor"):
+        raise MinigradError(f"%minigrad: unknown command {line.strip()!r}", fix="%minigrad doctor")
+    return import_module("minigrad.viz.doctor").doctor()
