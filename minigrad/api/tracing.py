@@ -106,11 +106,20 @@ def traced(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Tape]:
 def graph_of(
     inputs: Sequence[Node], outputs: Sequence[Node], tape: Tape, tree: Tree | None, name: str
 ) -> Graph:
-    """Return the graph of what a tape recorded, with the state that it read and wrote."""
+    """Return the graph of what a tape recorded, with the state that it read and wrote.
+
+    What is returned or assigned may have been known before: it becomes a constant, as do
+    known operands, so that nothing outside the trace is computed again.
+    """
     state = [*tape.reads.values(), *tape.grad_reads.values()]
     plain = name.strip("<>") or "graph"
-    updates = list(tape.writes.items())
-    return Graph([*inputs, *state], outputs, updates=updates, structure=tree, name=plain)
+    updates = [(cell, _captured(tape, node)) for cell, node in tape.writes.items()]
+    found = [_captured(tape, node) for node in outputs]
+    return Graph([*inputs, *state], found, updates=updates, structure=tree, name=plain)
+
+
+def _captured(tape: Tape, node: Node) -> Node:
+    return tape.capture(node) if node.inputs and node.value is not None else node
 
 
 def state_leaf(node: Node) -> Node:

@@ -3,7 +3,11 @@
 Names, keywords and their order are PyTorch's; labels are integers and channels are axis 1.
 """
 
-from . import functional, init
+from . import (
+    functional,
+    init,
+    tree,  # noqa: F401  (makes a Module a tree for mg.grad and the others)
+)
 from .activation import (
     ELU,
     GELU,

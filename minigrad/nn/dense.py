@@ -10,7 +10,9 @@ from minigrad.core.state import Parameter
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import DTypeLike
 from minigrad.errors import DataError, ShapeError
+from minigrad.ops.creation import iota
 from minigrad.ops.kinds import ArrayLike
+from minigrad.ops.logic import equal, where
 from minigrad.ops.structural import reshape
 from minigrad.shapes import axis_of
 
@@ -140,9 +142,10 @@ class Embedding(Module):
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
-        table = init.normal((num_embeddings, embedding_dim), dtype=dtype).numpy()
+        table = init.normal((num_embeddings, embedding_dim), dtype=dtype)
         if padding_idx is not None:
-            table[padding_idx] = 0.0
+            row = equal(iota((num_embeddings, 1)), padding_idx % num_embeddings)
+            table = where(row, 0.0, table)
         self.weight = Parameter(table)
 
     def forward(self, input: ArrayLike) -> Tensor:

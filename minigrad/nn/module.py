@@ -21,7 +21,7 @@ from minigrad.ops.composed import to
 
 from .attributes import Info, comparable
 from .loading import LoadResult, load_cells
-from .naming import home_of, join, name_cell, refuse_plain_container, role_of
+from .naming import home_of, join, line_of, name_cell, refuse_plain_container, role_of
 from .summary import Summary, note_call, summarise
 
 __all__ = ["Module"]
@@ -164,9 +164,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         info = self._info
         role = role_of(value, Module)
-        if role is not None:
-            info.roles[name] = role
-        elif value is not None:
+        if role is None and value is not None:
             if isinstance(value, Tensor) and info.roles.get(name) in ("parameter", "buffer"):
                 raise MinigradError(
                     f"{self._title}: {name} is a {info.roles[name]}, a tensor cannot replace it",
@@ -174,8 +172,11 @@ class Module:
                     "parameter",
                 )
             refuse_plain_container(self, name, value, Module)
-            info.roles.pop(name, None)
         object.__setattr__(self, name, value)
+        if role is not None:
+            info.roles[name] = role
+        elif value is not None:
+            info.roles.pop(name, None)
         info.configuration = None
         if recorder.tape is not None:
             info.passing.add(name)
@@ -195,6 +196,8 @@ class Module:
         before = home_of(self)
         if before is not None and vars(before).get(info.key) is self:
             return
+        if any(module is self for module in line_of(home)):
+            return  # a module that knows the one above it
         info.home, info.key = weakref.ref(home), key
         self._relabel()
 

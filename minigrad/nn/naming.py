@@ -8,7 +8,7 @@ from typing import Any
 from minigrad.core.state import Buffer, Cell, Parameter
 from minigrad.errors import MinigradError
 
-__all__ = ["home_of", "join", "name_cell", "refuse_plain_container", "role_of"]
+__all__ = ["home_of", "join", "line_of", "name_cell", "refuse_plain_container", "role_of"]
 
 _LOOKED_AT = 1000  # items of a container; what is longer holds data
 
@@ -33,16 +33,17 @@ def home_of(module: Any) -> Any:
     return None if reference is None else reference()
 
 
-def _root(module: Any) -> Any:
-    above = home_of(module)
-    while above is not None:
-        module, above = above, home_of(above)
-    return module
+def line_of(module: Any) -> list[Any]:
+    """Return a module and those that hold it, up to the root."""
+    line = [module]
+    while (above := home_of(line[-1])) is not None:
+        line.append(above)
+    return line
 
 
 def name_cell(module: Any, cell: Cell, path: str) -> None:
     """Give a cell its path as a name, unless its name already leads to it: tied cells have two."""
-    found: Any = _root(module)
+    found: Any = line_of(module)[-1]
     for part in (cell.name or "").split("."):
         found = getattr(found, "__dict__", {}).get(part)
     if found is not cell:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from minigrad.core.door import as_tensor
 from minigrad.core.state import Buffer, Parameter
 from minigrad.core.tape import guarded, no_grad
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DTypeLike, as_dtype, get_default_dtype
+from minigrad.dtypes import DTypeLike
 from minigrad.errors import DataError, MinigradError, ShapeError
 from minigrad.ops.arithmetic import astype
 from minigrad.ops.kinds import ArrayLike
@@ -24,10 +23,6 @@ from .module import Module
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
 _STATISTICS = ("running", "population", "batch")
-
-
-def _vector(value: float, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
-    return np.full(shape, value, get_default_dtype() if dtype is None else as_dtype(dtype))
 
 
 class BatchNorm(Module):
@@ -114,11 +109,11 @@ class BatchNorm(Module):
         self.momentum = momentum
         self.statistics = statistics
         self.channel_axis = channel_axis
-        self.weight = Parameter(_vector(1.0, num_features, dtype)) if affine else None
-        self.bias = Parameter(_vector(0.0, num_features, dtype)) if affine else None
+        self.weight = Parameter(init.ones(num_features, dtype=dtype)) if affine else None
+        self.bias = Parameter(init.zeros(num_features, dtype=dtype)) if affine else None
         kept = statistics != "batch"
-        self.running_mean = Buffer(_vector(0.0, num_features, dtype)) if kept else None
-        self.running_var = Buffer(_vector(1.0, num_features, dtype)) if kept else None
+        self.running_mean = Buffer(init.zeros(num_features, dtype=dtype)) if kept else None
+        self.running_var = Buffer(init.ones(num_features, dtype=dtype)) if kept else None
         self.num_batches_tracked = Buffer(np.int64(0)) if kept else None
 
     def forward(self, input: ArrayLike) -> Tensor:
@@ -258,8 +253,10 @@ class LayerNorm(Module):
         check_sizes("LayerNorm", normalized_shape=min(shape, default=0))
         self.normalized_shape = shape
         self.eps = eps
-        self.weight = Parameter(_vector(1.0, shape, dtype)) if elementwise_affine else None
-        self.bias = Parameter(_vector(0.0, shape, dtype)) if elementwise_affine and bias else None
+        self.weight = Parameter(init.ones(shape, dtype=dtype)) if elementwise_affine else None
+        self.bias = (
+            Parameter(init.zeros(shape, dtype=dtype)) if elementwise_affine and bias else None
+        )
 
     def forward(self, input: ArrayLike) -> Tensor:
         """Return x normalised, scaled and shifted."""
@@ -334,8 +331,8 @@ class GroupNorm(Module):
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps
-        self.weight = Parameter(_vector(1.0, num_channels, dtype)) if affine else None
-        self.bias = Parameter(_vector(0.0, num_channels, dtype)) if affine else None
+        self.weight = Parameter(init.ones(num_channels, dtype=dtype)) if affine else None
+        self.bias = Parameter(init.zeros(num_channels, dtype=dtype)) if affine else None
 
     def forward(self, input: ArrayLike) -> Tensor:
         """Return x normalised, scaled and shifted."""
@@ -410,10 +407,10 @@ class InstanceNorm(Module):
         self.eps = eps
         self.momentum = momentum
         kept = track_running_stats
-        self.weight = Parameter(_vector(1.0, num_features, dtype)) if affine else None
-        self.bias = Parameter(_vector(0.0, num_features, dtype)) if affine else None
-        self.running_mean = Buffer(_vector(0.0, num_features, dtype)) if kept else None
-        self.running_var = Buffer(_vector(1.0, num_features, dtype)) if kept else None
+        self.weight = Parameter(init.ones(num_features, dtype=dtype)) if affine else None
+        self.bias = Parameter(init.zeros(num_features, dtype=dtype)) if affine else None
+        self.running_mean = Buffer(init.zeros(num_features, dtype=dtype)) if kept else None
+        self.running_var = Buffer(init.ones(num_features, dtype=dtype)) if kept else None
 
     def forward(self, input: ArrayLike) -> Tensor:
         """Return x normalised, scaled and shifted."""

@@ -2,7 +2,8 @@
 
 A transformation puts other tensors in the leaves' places. It gets a stand-in: a copy of
 the modules, not of what they hold, with the tensors as parameters. Buffers are the very
-same ones, so running statistics go on being updated.
+same ones, so running statistics go on being updated. Frozen parameters are no leaves: they
+stand in the result as they are.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ _OPEN = 400  # boxes of a picture whose folding the user chose
 _MOST = 500  # boxes of any picture: more can be neither laid out in time nor read
 _TELLING = 8  # boxes, below which folding by source line says too little
 _LINES = 80  # of text beside a picture
+_TRIES = 3  # ways of folding that Graphviz is tried with
+_FIRST_SHARE = 0.6  # of the time, for the folding that was wished
 
 
 def draw(
@@ -94,17 +96,20 @@ def draw(
         graph = graph.graph()
     _check(backward, direction, format)
     guilty = _nodes(graph, highlight)
-    read = anatomy(graph, values=values, gradients=gradients, constants=constants, shown=guilty)
     options = _Options(guilty, backward, direction, title)
-    plans = list(_plans(read, fold, repeats, max_nodes, backward))
-    drawn = _arranged(read, plans, options, timeout)
+    shown = ("svg", "png") if format is None else (format,)
     text = _clipped(graph.text())
-    if isinstance(drawn, str):
-        return Picture(None, name=graph.name, text=text, route="text", note=drawn)
-    sketch, layout, note = drawn
+    try:
+        read = anatomy(graph, values=values, gradients=gradients, constants=constants, shown=guilty)
+        plans = list(_plans(read, fold, repeats, max_nodes, backward))
+        sketch, layout, note = _arranged(read, plans, options, timeout)
+        scene = paint(sketch, layout)
+    except Exception as error:  # a picture is never worth an exception: the text remains
+        reason = f"drawing failed: {type(error).__name__}: {error}"
+        return Picture(None, name=graph.name, text=text, route="text", note=reason)
     engine = layout.route
     return Picture(
-        paint(sketch, layout),
+        scene,
         name=graph.name,
         text=text,
         route=engine,
@@ -113,7 +118,7 @@ def draw(
         graphviz=None
         if engine == "builtin"
         else lambda kind: graphviz_bytes(dot_text(sketch), kind, engine, timeout),
-        formats=("svg", "png") if format is None else (format,),
+        formats=shown,
     )
 
 
@@ -237,31 +242,31 @@ def _plan(read: Anatomy, fold: Fold, backward: str, asked: bool | int | None) ->
 
 def _arranged(
     read: Anatomy, plans: list[_Plan], options: _Options, timeout: float
-) -> tuple[Sketch, Layout, str] | str:
-    """Return a sketch with its layout and what to say about it, or why there is none."""
+) -> tuple[Sketch, Layout, str]:
+    """Return a sketch with its layout, and what to say about it.
+
+    Each way of layout gets the wished folding and, if that takes too long, coarser ones;
+    the built-in engine comes last.
+    """
     end = time.monotonic() + timeout
     troubles: list[str] = []
     sketch = _sketch(read, plans[0], options)
     for route in routes.routes():
         if route == "builtin":
             continue
-        for i, plan in enumerate(plans[:3]):
+        for i, plan in enumerate(plans[:_TRIES]):
             left = end - time.monotonic()
             if left <= 0:
                 break
+            tried = sketch if i == 0 else _sketch(read, plan, options)
+            share = _FIRST_SHARE * left if i == 0 and len(plans) > 1 else left
             try:
-                tried = sketch if i == 0 else _sketch(read, plan, options)
-                share = 0.6 * left if i == 0 and len(plans) > 1 else left
                 return tried, graphviz_layout(tried, route, share), _note(plan, troubles)
             except LayoutFailed as error:
                 troubles.append(error.message)
                 if not error.slow:
                     break
-    try:
-        return sketch, builtin_layout(sketch), _note(plans[0], troubles)
-    except Exception as error:  # a picture is never worth an exception: the text remains
-        troubles.append(f"builtin: {type(error).__name__}: {error}")
-        return "; ".join(troubles)
+    return sketch, builtin_layout(sketch), _note(plans[0], troubles)
 
 
 def _sketch(read: Anatomy, plan: _Plan, options: _Options) -> Sketch:

@@ -54,6 +54,21 @@ def _within(name: str, path: Sequence[str]) -> str:
     return name
 
 
+def _uses_text(uses: Sequence[str], group: Group) -> str:
+    """Return what a box reads from other columns: named values as far as there is room."""
+    named = [_within(u, group.path) for u in uses if not u.startswith("%")]
+    if group.kind == "update":  # that it reads its own parameter goes without saying
+        named = [u for u in named if u.startswith("∂")] or named
+    if not named:
+        return f"uses {_count(len(uses), 'value')}"
+    text = f"uses {named[0]}"
+    for i, name in enumerate(named[1:]):
+        if i == 2 or len(text) + len(name) > _LONG:
+            return f"{text}, …"
+        text += f", {name}"
+    return text if len(named) == len(uses) or group.kind == "update" else f"{text}, …"
+
+
 def place_text(node: Node) -> str:
     """Return the user's place that made a node; nothing for what the library made itself."""
     origin = node.origin
@@ -127,7 +142,7 @@ class Labels:
         if node in anatomy.gradients:
             lines.append(self._array(anatomy.gradients[node], "∂  ", True))
         if node in self.guilty:
-            lines.append((Span("▲ differs here", "alarm", bold=True, small=True),))
+            lines.append((Span("◄ here", "alarm", bold=True, small=True),))
         return lines
 
     def _array(self, array: Any, before: str, gradient: bool, brief: bool = False) -> Line:
@@ -160,13 +175,10 @@ class Labels:
             details = [*details[: _MANY - 1], (Span(f"and {more} more", "soft", small=True),)]
         lines += details
         if uses and group.times == 1:
-            named = [u for u in uses if not u.startswith("%")]
-            listed = ", ".join(named[:3]) if named else _count(len(uses), "value")
-            rest = ", …" if named and len(uses) > len(named[:3]) else ""
-            lines.append((Span(fitted(f"uses {listed}{rest}", _LONG), "soft", small=True),))
+            lines.append((Span(_uses_text(uses, group), "soft", small=True),))
         if any(n in self.guilty for n in group.nodes):
             names = ", ".join(self.anatomy.name(n) for n in group.nodes if n in self.guilty)
-            lines.append((Span(f"▲ {names} differs", "alarm", bold=True, small=True),))
+            lines.append((Span(fitted(f"◄ {names}", _LONG), "alarm", bold=True, small=True),))
         return lines
 
     def _title(self, group: Group, around: int) -> Line:

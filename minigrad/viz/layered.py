@@ -24,6 +24,7 @@ _BETWEEN = 13.0  # between a row of boxes and a row of labels
 _COLUMNS = 46.0  # between columns
 _LABEL = 12.0  # height of a label
 _SWEEPS = 12
+_LIGHT = 0.05  # weight of what only follows
 _PORT = 9.0  # pixels between edges that leave a box on one side
 
 
@@ -85,6 +86,7 @@ def _turned(rect: Rect, turn: Callable[[Point], Point]) -> Rect:
 
 def _spread(table: Sequence[list[Vertex]]) -> None:
     """Give every vertex its position across its row."""
+    _mark_hanging(table)
     for row in table:
         at = 0.0
         for i, v in enumerate(row):
@@ -114,16 +116,20 @@ def _pull(v: Vertex, other: Vertex) -> float:
     Long edges are straight; what hangs on one edge only follows its other end.
     """
     dummies = (v.box is None) + (other.box is None)
-    light = _hangs(other) and not _hangs(v)
-    return (1.0, 2.0, 8.0)[dummies] * (0.05 if light else 1.0)
+    light = other.hangs and not v.hangs
+    return (1.0, 2.0, 8.0)[dummies] * (_LIGHT if light else 1.0)
 
 
-def _hangs(v: Vertex) -> bool:
-    """Whether a vertex is a box with one edge, or a dummy on the way to one."""
-    seen = 0
-    while v.box is None and seen < 2:
-        v, seen = v.above[0], seen + 1
-    return v.box is not None and len(v.above) + len(v.below) == 1
+def _mark_hanging(table: Sequence[Sequence[Vertex]]) -> None:
+    """Mark boxes with one edge, and the dummies along that edge."""
+    for row in table:
+        for v in row:
+            if v.box is not None and len(v.above) + len(v.below) == 1:
+                v.hangs = True
+                at = (v.below or v.above)[0]
+                while at.box is None:
+                    at.hangs = True
+                    at = (at.below if v.below else at.above)[0]
 
 
 def _settle(row: Sequence[Vertex], down: bool, both: bool) -> None:
@@ -134,7 +140,7 @@ def _settle(row: Sequence[Vertex], down: bool, both: bool) -> None:
         near = [*v.above, *v.below] if both else v.above if down else v.below
         weight = sum(_pull(v, n) for n in near)
         wishes.append(sum(_pull(v, n) * n.at for n in near) / weight if near else v.at)
-        weights.append(weight if near else 0.05)
+        weights.append((weight if near else _LIGHT) * (_LIGHT if v.hangs else 1.0))
     offsets = [0.0]
     for a, b in pairwise(row):
         offsets.append(offsets[-1] + _room(a, b))

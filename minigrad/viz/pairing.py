@@ -15,8 +15,6 @@ from minigrad.core.node import Node
 from minigrad.core.tape import CONSTANT, INPUT
 from minigrad.errors import MinigradError
 
-from .symbols import is_literal
-
 __all__ = ["cotangents", "default_targets", "derived", "level"]
 
 _MANY = 3000  # nodes, from which the second walk would be felt
@@ -120,6 +118,7 @@ class _Keys:
     def __init__(self, forward: Iterable[Node], given: Iterable[Node]) -> None:
         given = set(given)
         self._known: dict[Node, int] = {}
+        self._uniform: dict[Node, float] = {}
         self._numbers: dict[Hashable, int] = {}
         for node in forward:
             if node.inputs or node in given:
@@ -143,10 +142,10 @@ class _Keys:
         return self._known[node]
 
     def _key(self, node: Node) -> Hashable:
-        if node.primitive.name == "full":
-            return "literal", float(node.params["value"]), node.aval
-        if node.primitive.kind == "leaf" and is_literal(node) and node.value is not None:
-            return "literal", float(node.value.item()), node.aval
+        same = self._uniform_value(node)
+        if same is not None:
+            self._uniform[node] = same
+            return "literal", same, node.aval
         if node.primitive is INPUT:
             return "forward", _name_or_id(node)
         if node.primitive is CONSTANT:
@@ -156,6 +155,29 @@ class _Keys:
         operands = tuple(self._known[i] for i in node.inputs)
         params = tuple((k, _hashable(v)) for k, v in sorted(node.params.items()))
         return node.primitive.name, operands, params, node.aval
+
+    def _uniform_value(self, node: Node) -> float | None:
+        """Return the number that every element of a constant is, or None.
+
+        A trace computes such constants early; here they are what they would have been.
+        """
+        name, kind = node.primitive.name, node.primitive.kind
+        if name == "full":
+            return float(node.params["value"])
+        if kind == "leaf":
+            first = node.value is not None and node.aval.size > 0 and node.value.flat[0]
+            equal = first is not False and bool((node.value == first).all())
+            return float(first) if equal else None
+        operands = [self._uniform.get(i) for i in node.inputs]
+        if None in operands or not operands:
+            return None
+        if kind == "movement" and len(operands) == 1:
+            return operands[0]
+        if kind != "elementwise":
+            return None
+        arrays = [np.asarray(v, i.aval.dtype) for v, i in zip(operands, node.inputs, strict=True)]
+        with np.errstate(all="ignore"):
+            return float(node.primitive.reference(*arrays, **node.params))
 
 
 def _name_or_id(node: Node) -> Hashable:

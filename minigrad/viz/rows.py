@@ -36,6 +36,7 @@ class Vertex:
     above: list[Vertex] = field(default_factory=list)
     below: list[Vertex] = field(default_factory=list)
     at: float = 0.0  # position across the row
+    hangs: bool = False  # a box with one edge, or on that edge
 
 
 def upper_lower(sketch: Sketch, wire: Wire) -> tuple[str, str]:

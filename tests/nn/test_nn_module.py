@@ -413,7 +413,7 @@ def test_summary_takes_arrays_and_nested_arguments() -> None:
             self.fc = nn.Linear(3, 2)
 
         def forward(self, pair, flag):
-            return (self.fc(pair["a"]), self.fc(mg.tensor(pair["b"]))) if flag else None
+            return (self.fc(pair["a"]), self.fc(pair["b"])) if flag else None
 
     table = Net().summary({"a": np.ones((4, 3)), "b": mg.ones((5, 3))}, True)
     assert [row.output for row in table.rows] == [((5, 2),)]

@@ -19,9 +19,10 @@ REPRS = {
     "Flatten(start_dim=1, end_dim=-1)": nn.Flatten(),
     "Unflatten(dim=1, unflattened_size=(2, 3))": nn.Unflatten(1, [2, 3]),
     "Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))": nn.Conv2d(3, 8, 3),
-    "Conv1d(4, 8, kernel_size=(3,), stride=(2,), padding=(1,), dilation=(2,), groups=2, bias=False)": (
-        nn.Conv1d(4, 8, 3, 2, 1, 2, 2, bias=False)
-    ),
+    (
+        "Conv1d(4, 8, kernel_size=(3,), stride=(2,), padding=(1,), dilation=(2,), groups=2, "
+        "bias=False)"
+    ): nn.Conv1d(4, 8, 3, 2, 1, 2, 2, bias=False),
     "Conv1d(4, 8, kernel_size=(3,), stride=(1,), padding='same')": nn.Conv1d(
         4, 8, 3, padding="same"
     ),
