@@ -47,6 +47,7 @@ from .dtypes import (
 )
 from .ops import *  # noqa: F403  (its __all__ is the list of the array functions)
 from .ops import random
+from .progress import progress
 
 if TYPE_CHECKING:
     from . import data, testing, viz

@@ -120,11 +120,23 @@ class Tape:
         recorder.tape, recorder.recording, recorder.scope = self._outer
 
     def capture(self, node: Node) -> Node:
-        """Return a constant for a value that was known before or during tracing."""
-        found = self._captured.get(node)
-        if found is None:
+        """Return a constant for a value that was known before or during tracing.
+
+        Of what was only repeated or reshaped, the source is the constant.
+        """
+        moves = []
+        while node.primitive.name in ("broadcast_to", "reshape") and node not in self._captured:
+            moves.append(node)
+            (node,) = node.inputs
+        found = self._captured.get(node, node)
+        if found.inputs and found is node:
             found = Node(CONSTANT, (), {}, node.aval, node.value, node.where, None, node.name)
             self._captured[node] = found
+        for move in reversed(moves):
+            found = Node(
+                move.primitive, (found,), move.params, move.aval, None, move.where, None, move.name
+            )
+            self._captured[move] = found
         return found
 
     def read(self, cell: Cell) -> Node:
@@ -209,7 +221,7 @@ def record(
                         capture(i) if i.inputs and i.value is not None else i for i in inputs
                     ])  # fmt: skip
                     break
-    elif inputs and not now.recording:
+    elif inputs and not now.recording and now.tape is None:
         return Node(INPUT, (), {}, aval, value, at, None, name)
     stopped = not now.recording and bool(inputs)  # a literal has nothing to stop
     return Node(primitive, inputs, params, aval, value, at, partner, name, stopped)

@@ -104,8 +104,8 @@ def _may_stand(other: Node, node: Node, final: bool) -> bool:
 
 
 def _passed_by(source: Node, kept: Sequence[Node], inputs: Sequence[Node]) -> bool:
-    """Whether what ``source`` was computed from is used in its place."""
-    return any(i in kept and i not in inputs for i in source.inputs)
+    """Whether what ``source`` was computed from is used in its place: oftener than before."""
+    return any(kept.count(i) > inputs.count(i) for i in source.inputs)
 
 
 def rebuild(graph: Graph, step: Callable[[Node], Node]) -> Graph:

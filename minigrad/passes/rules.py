@@ -9,7 +9,7 @@ from minigrad.core.node import Node
 
 from .rewrite import Rule, literal, make, make_literal
 
-__all__ = ["RULES", "table"]
+__all__ = ["MOVES", "RULES", "table"]
 
 Replace = Callable[[Node], Node | None]
 
@@ -193,10 +193,11 @@ def _same_dtype(node: Node) -> Node | None:
     return node.inputs[0] if node.inputs[0].aval is node.aval else None
 
 
-_MOVES = ("broadcast_to", "reshape", "permute_dims", "slice", "flip")
+#: Movements that leave equal elements equal: of a literal they make a literal.
+MOVES = ("broadcast_to", "reshape", "permute_dims", "slice", "flip")
 
 
-@rule(" ".join(_MOVES), "moving equal elements  ->  a literal of the new shape")
+@rule(" ".join(MOVES), "moving equal elements  ->  a literal of the new shape")
 def _move_literal(node: Node) -> Node | None:
     (x,) = node.inputs
     if x.primitive.name != "full":

@@ -15,6 +15,7 @@ from minigrad.errors import MinigradError
 from minigrad.ops.call import expand
 
 from .rewrite import literal, make_literal, rebuild
+from .rules import MOVES
 
 __all__ = ["fold", "inline", "merge"]
 
@@ -22,10 +23,15 @@ _SMALL = 1 << 12  # elements: larger results are cheaper to compute again than t
 
 
 def fold(graph: Graph) -> Graph:
-    """Return the graph with operations on literals, and small ones on constants, done."""
+    """Return the graph with operations on literals, and small ones on constants, done.
+
+    A constant without axes is a literal.
+    """
     given = set(graph.inputs)
 
     def step(node: Node) -> Node:
+        if node.primitive is CONSTANT and node.aval.shape == () and _here(node.value):
+            return make_literal(node, node.value.item(), node.aval)
         if not node.inputs or node.name or node.primitive.kind == "call":
             return node
         if node.primitive.name in ("barrier", "stop_gradient", "in_range"):
@@ -33,6 +39,8 @@ def fold(graph: Graph) -> Graph:
         if any(i.inputs or i in given or not _here(i.value) for i in node.inputs):
             return node
         numbers = [literal(i) for i in node.inputs]
+        if node.primitive.name in MOVES and None not in numbers:
+            return node  # a rule makes it a literal
         try:
             if node.primitive.kind == "elementwise" and None not in numbers:
                 return _folded_literal(node)

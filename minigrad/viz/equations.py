@@ -101,7 +101,9 @@ class _Writer:
         self.symbols: dict[Node, str] = {}
         self._count = 0
         self._taken: set[str] = set()
-        self._cotangent_of = {g: f for f, g in self.read.cotangents.items()}
+        # several steps may share a cotangent, as u and v in u = v + 1: the named one counts
+        pairs = sorted(self.read.cotangents.items(), key=lambda p: p[0] in self.read.names)
+        self._cotangent_of = {g: f for f, g in pairs}
         self._results = set(graph.results)
         self._updates = {node: cell for cell, node in graph.updates}
 

@@ -137,8 +137,7 @@ def _of_loss(loss: Tensor) -> tuple[str, list[_Triple]]:
             f"gradient_flow: the tensor is {loss.node.aval!r}, not a floating scalar",
             fix="pass the loss, e.g. y.mean()",
         )
-    wanted = [n for n in default_targets(graph) if "cell" in n.params or "owner" in n.params]
-    wanted = wanted or default_targets(graph)
+    wanted = _trained(default_targets(graph))
     found = derived(graph, loss.node, wanted)
     triples = [(_name(n, i), n.value, _array(found.get(n))) for i, n in enumerate(wanted)]
     return graph.name, triples
@@ -157,12 +156,15 @@ def _of_graph(graph: Graph) -> list[_Triple]:
             f"gradient_flow: {graph.name} was not run, so it has no values",
             fix="call the graph with its arguments first: graph(x, y)",
         )
-    parameters = [n for n in graph.inputs if n in pairs]
-    cells = [n for n in parameters if "cell" in n.params]
+    wanted = _trained([n for n in graph.inputs if n in pairs])
     return [
-        (_name(n, i), graph.values.get(n), graph.values.get(pairs[n]))
-        for i, n in enumerate(cells or parameters)
+        (_name(n, i), graph.values.get(n), graph.values.get(pairs[n])) for i, n in enumerate(wanted)
     ]
+
+
+def _trained(nodes: list[Node]) -> list[Node]:
+    """Return those that are trained; all, if none says so."""
+    return [n for n in nodes if "cell" in n.params or "owner" in n.params] or nodes
 
 
 def _name(node: Node, position: int) -> str:

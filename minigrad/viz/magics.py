@@ -6,6 +6,7 @@ Each has an equal plain function; the magics only run the cell and call it.
 from __future__ import annotations
 
 import ast
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -167,8 +168,9 @@ def _run_cell(shell: Any, cell: str) -> Any:
 
     The source is compiled under the name of a cell, so that nodes know their line.
     """
-    tree = ast.parse(shell.transform_cell(cell))
-    name = shell.compile.cache(cell, shell.execution_count, raw_code=cell)
+    source = shell.transform_cell("\n" + cell)  # the line of the magic itself comes first
+    tree = ast.parse(source)
+    name = shell.compile.cache(source, _cell_number(shell), raw_code=source)
     last = tree.body[-1] if tree.body else None
     space = shell.user_ns
     if isinstance(last, ast.Expr):
@@ -178,6 +180,17 @@ def _run_cell(shell: Any, cell: str) -> Any:
     if isinstance(last, ast.Assign) and isinstance(last.targets[0], ast.Name):
         return space[last.targets[0].id]
     return None
+
+
+def _cell_number(shell: Any) -> int:
+    """Return the number of the cell that is running: that of the innermost cell's frame."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        label = shell.compile.format_code_name(frame.f_code.co_filename)
+        if label and label[1].startswith("In[") and label[1][3:-1].isdigit():
+            return int(label[1][3:-1])
+        frame = frame.f_back  # type: ignore[assignment]
+    return int(shell.execution_count)
 
 
 def _options(line: str) -> dict[str, Any]:

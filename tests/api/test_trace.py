@@ -33,10 +33,10 @@ def test_trace_records_without_values_and_runs_on_any_data() -> None:
 
 
 def test_trace_names_nested_arguments_and_returns_nested_results() -> None:
-    graph = mg.trace(
-        lambda p, *rest, n: None, {}, A
-    ) if False else mg.trace(lambda p, *rest: {"a": p["w"][0] + rest[0], "b": (p["s"], None)},
-                             {"w": [B, B], "s": 2.0, "mode": "kept"}, B)  # fmt: skip
+    def nested(p: Any, *rest: Any) -> Any:
+        return {"a": p["w"][0] + rest[0], "b": (p["s"], None)}
+
+    graph = mg.trace(nested, {"w": [B, B], "s": 2.0, "mode": "kept"}, B)
     assert [n.name for n in graph.inputs] == ["p.w[0]", "p.w[1]", "p.s", "arg1"]
     found = graph({"w": [B, B], "s": 2.0, "mode": "kept"}, B)
     assert found["a"].tolist() == (2 * B).tolist()
@@ -163,10 +163,8 @@ def test_gradient_is_recorded_whatever_is_switched_off_around_it() -> None:
 
 def test_backward_nodes_know_the_forward_node_that_they_serve() -> None:
     graph = mg.trace(f, A, B).grad()
-    forward = set(mg.trace(f, A, B).nodes)
     partners = {n.partner.primitive.name for n in graph.nodes if n.partner is not None}
     assert {"tanh", "mul", "sum"} <= partners
-    assert not forward & set(graph.nodes)
     for node in graph.nodes:
         if node.partner is not None:
             assert node.partner in graph.nodes
