@@ -18,6 +18,7 @@ from minigrad.core.node import Node
 from minigrad.core.origin import where
 from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
+from minigrad.dtypes import get_default_dtype
 from minigrad.errors import MinigradError, ShapeError
 from minigrad.ops.call import call_p
 from minigrad.passes import finalise
@@ -95,7 +96,7 @@ class Compiled:
     def _entry(self, leaves: list[Any], tree: Tree) -> tuple[_Entry, list[Tensor]]:
         backend = self.backend or _default[0] or "numpy"
         data: list[Tensor] = []
-        key: list[Hashable] = [backend, tree]
+        key: list[Hashable] = [backend, get_default_dtype(), tree]
         for leaf in leaves:
             if isinstance(leaf, Aval):  # a type only: for ``graph`` and ``explain``
                 key.append(leaf)

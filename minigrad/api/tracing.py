@@ -149,8 +149,7 @@ def argument_arrays(graph: Graph, args: Sequence[Any]) -> list[Any]:
         )
     checked = []
     for node, array in zip(wanted, arrays, strict=True):
-        if is_number(array) or not hasattr(array, "dtype"):
-            array = as_array(array, node.aval.dtype)
+        array = as_array(array, node.aval.dtype if is_number(array) else None)
         if tuple(array.shape) != node.aval.shape or array.dtype != node.aval.dtype:
             raise ShapeError(
                 f"{graph.name}: argument {node.name} is {node.aval!r}, got "

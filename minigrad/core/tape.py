@@ -33,7 +33,6 @@ __all__ = [
     "record",
     "recorder",
     "scope",
-    "serving",
 ]
 
 
@@ -134,9 +133,10 @@ class Tape:
             self._captured[node] = found
         for move in reversed(moves):
             found = Node(
-                move.primitive, (found,), move.params, move.aval, None, move.where, None, move.name
-            )
-            self._captured[move] = found
+                move.primitive, (found,), move.params, move.aval, move.value, move.where, None,
+                move.name,
+            )  # fmt: skip
+            self._captured[move] = self._captured[found] = found
         return found
 
     def read(self, cell: Cell) -> Node:
@@ -247,17 +247,6 @@ def scope(name: str) -> Iterator[None]:
         yield
     finally:
         recorder.scope = before
-
-
-@contextmanager
-def serving(partner: Node | None = None, source: Node | None = None) -> Iterator[None]:
-    """Attribute what is recorded inside to a forward node, or to the node it copies."""
-    before = recorder.partner, recorder.source
-    recorder.partner, recorder.source = partner, source
-    try:
-        yield
-    finally:
-        recorder.partner, recorder.source = before
 
 
 __all__ += ["Each", "guarded", "registry"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,13 @@ def _param(key: str, value: Any) -> str:
 
 
 def _data(value: Any) -> str:
-    """Return an array's elements, or enough of them to tell it from others."""
+    """Return an array's elements; of many the first, and a digest that tells it from others."""
     array = np.asarray(value if isinstance(value, np.ndarray) else value.get())
     if array.size <= 8:
         return str(array.tolist())
     head = ", ".join(map(str, array.ravel()[:4].tolist()))
-    return f"[{head}, ...]"
+    digest = blake2b(np.ascontiguousarray(array).tobytes(), digest_size=4).hexdigest()
+    return f"[{head}, ...] #{digest}"
 
 
 __all__ += ["params"]

@@ -97,10 +97,23 @@ call_p: Primitive = register(
 def call_graph(graph: Graph, operands: Sequence[Tensor]) -> list[Tensor]:
     """Return one call for each output of a graph; what is computed, is computed once."""
     nodes = tuple(x.node for x in operands)
-    values: list[Any] = [n.value for n in nodes]
-    known = not any(v is None for v in values)
-    results = late("evaluate", graph, values) if known else [None] * len(graph.outputs)
+    results = _known_results(graph, nodes)
     return [
-        Tensor(record(call_p, nodes, {"graph": graph, "index": i}, out.aval, value))
-        for i, (out, value) in enumerate(zip(graph.outputs, results, strict=True))
+        Tensor(record(call_p, nodes, {"graph": graph, "index": i}, out.aval, results.get(out)))
+        for i, out in enumerate(graph.outputs)
     ]
+
+
+def _known_results(graph: Graph, operands: Sequence[Node]) -> dict[Node, Any]:
+    """Return the values of the outputs that depend on known operands only."""
+    known = {i: n.value for i, n in zip(graph.inputs, operands, strict=True) if n.value is not None}
+    unknown = {i for i in graph.inputs if i not in known}
+    if unknown:
+        for node in graph.nodes:
+            if any(i in unknown for i in node.inputs):
+                unknown.add(node)
+        outputs = [n for n in graph.outputs if n not in unknown]
+        if not outputs:
+            return {}
+        graph = Graph(list(known), outputs, name=graph.name)
+    return dict(zip(graph.outputs, late("evaluate", graph, list(known.values())), strict=True))

@@ -71,6 +71,16 @@ class Anatomy:
             found = self._stats[id(array)] = statistics(array)
         return found
 
+    def starts_alarm(self, node: Node) -> bool:
+        """Whether a value is NaN or infinite though the operands were not."""
+        if not node.inputs or self._alarm(node) is None:
+            return False
+        return all(self._alarm(i) is None for i in node.inputs)
+
+    def _alarm(self, node: Node) -> str | None:
+        array = self.values.get(node)
+        return None if array is None else self.stats(array).alarm
+
     def name(self, node: Node) -> str:
         """Return the user's name of a node, else its id in the graph's text."""
         return self.names.get(node) or f"%{self.ids[node][1:]}"
@@ -269,8 +279,7 @@ def _values(graph: Graph, wanted: bool | None) -> dict[Node, Any]:
         return {}
     known = {n: n.value for n in graph.nodes if n.value is not None}
     known.update(graph.values)
-    computed = any(n.inputs and n in known for n in graph.nodes)
-    if not computed and not wanted:
+    if not wanted and not _is_run(graph, known):
         return {}
     for node in graph.inputs:
         cell = node.params.get("cell")
@@ -278,6 +287,17 @@ def _values(graph: Graph, wanted: bool | None) -> dict[Node, Any]:
         if node not in known and value is not None:
             known[node] = value
     return known
+
+
+def _is_run(graph: Graph, known: dict[Node, Any]) -> bool:
+    """Whether a result that depends on an input has a value; literals always have theirs."""
+    data = set(graph.inputs)
+    for node in graph.nodes:
+        if any(i in data for i in node.inputs):
+            if node in known:
+                return True
+            data.add(node)
+    return False
 
 
 def leaf_gradient(node: Node) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from minigrad.core.node import Node
 
@@ -63,27 +63,20 @@ def build(
     columns = sorted({b.column for b in work.boxes.values()})
     position = {c: i for i, c in enumerate(columns)}
     frames, inner = _frames(work)
-    boxes = [_placed(b, position[b.column], inner.get(b.id)) for b in work.boxes.values()]
+    boxes = [
+        replace(b, column=position[b.column], frame=inner.get(b.id)) for b in work.boxes.values()
+    ]
     return Sketch(
         name=anatomy.graph.name,
         boxes=tuple(boxes),
         wires=tuple(_wires(work)),
-        frames=tuple(
-            FrameBox(f.id, _frame_label(f.label), f.parent, position[f.column]) for f in frames
-        ),
+        frames=tuple(replace(f, column=position[f.column]) for f in frames),
         links=tuple(_links(work)),
         headings=tuple(_heading(anatomy, c, len(columns)) for c in columns),
         upward=tuple(0 < c < anatomy.after and c % 2 == 1 for c in columns),
         direction=direction,
         title=title,
     )
-
-
-def _placed(box: Box, column: int, frame: str | None) -> Box:
-    return Box(
-        box.id, box.role, column, box.lines, box.tooltip, box.nodes, frame, box.saved, box.alarm,
-        box.times,
-    )  # fmt: skip
 
 
 def _frame_label(part: str) -> str:
@@ -290,16 +283,17 @@ def _terminals(work: _Work, forward: bool) -> None:
     anatomy = work.anatomy
     if not forward:
         return
-    several = sum(anatomy.column[n] == 0 for n in anatomy.graph.outputs) > 1
+    ends = [n for n in anatomy.graph.outputs if not 0 < anatomy.column[n] < anatomy.after]
+    several = len(ends) > 1
     for i, node in enumerate(anatomy.graph.outputs):
         group = work.grouping.of(node)
-        if group is None or anatomy.column[node] != 0 or f"o{i}" in work.boxes:
+        if group is None or 0 < anatomy.column[node] < anatomy.after:
             continue
         name = anatomy.names.get(node) or (f"result {i}" if several else "result")
         work.boxes[f"o{i}"] = Box(
             id=f"o{i}",
             role="output",
-            column=0,
+            column=anatomy.column[node],
             lines=tuple(work.labels.terminal(node, name)),
             tooltip=work.labels.tooltip(node),
             nodes=(node,),
@@ -311,15 +305,7 @@ def _terminals(work: _Work, forward: bool) -> None:
 # Frames ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    id: str
-    label: str
-    parent: str | None
-    column: int
-
-
-def _frames(work: _Work) -> tuple[list[_Frame], dict[str, str]]:
+def _frames(work: _Work) -> tuple[list[FrameBox], dict[str, str]]:
     """Return the frames worth drawing, and the innermost one of each box.
 
     A frame around one box, or around all that is in its column, says nothing.
@@ -333,7 +319,7 @@ def _frames(work: _Work) -> tuple[list[_Frame], dict[str, str]]:
         per_column[box.column] = per_column.get(box.column, 0) + (box.role != "input")
         for frame in around[box.id]:
             members.setdefault((box.column, frame.id), set()).add(box.id)
-    kept: dict[str, _Frame] = {}
+    kept: dict[str, FrameBox] = {}
     inner: dict[str, str] = {}
     for box in work.boxes.values():
         parent: str | None = None
@@ -341,7 +327,8 @@ def _frames(work: _Work) -> tuple[list[_Frame], dict[str, str]]:
             inside = members[box.column, frame.id]
             if not 1 < len(inside) < per_column[box.column]:
                 continue
-            kept.setdefault(frame.id, _Frame(frame.id, frame.label, parent, box.column))
+            made = FrameBox(frame.id, _frame_label(frame.label), parent, box.column)
+            kept.setdefault(frame.id, made)
             parent = frame.id
         if parent is not None:
             inner[box.id] = parent

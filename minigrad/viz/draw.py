@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,10 +94,9 @@ def draw(
     """
     if isinstance(graph, Tensor):
         graph = graph.graph()
-    _check(backward, direction, format)
+    _check(fold, max_nodes, backward, direction, format)
     guilty = _nodes(graph, highlight)
     options = _Options(guilty, backward, direction, title)
-    shown = ("svg", "png") if format is None else (format,)
     text = _clipped(graph.text())
     try:
         read = anatomy(graph, values=values, gradients=gradients, constants=constants, shown=guilty)
@@ -107,19 +106,23 @@ def draw(
     except Exception as error:  # a picture is never worth an exception: the text remains
         reason = f"drawing failed: {type(error).__name__}: {error}"
         return Picture(None, name=graph.name, text=text, route="text", note=reason)
-    engine = layout.route
     return Picture(
         scene,
         name=graph.name,
         text=text,
-        route=engine,
+        route=layout.route,
         note=note,
         dot=lambda: dot_text(sketch),
-        graphviz=None
-        if engine == "builtin"
-        else lambda kind: graphviz_bytes(dot_text(sketch), kind, engine, timeout),
-        formats=shown,
+        graphviz=_renderer(sketch, layout.route, timeout),
+        formats=("svg", "png") if format is None else (format,),
     )
+
+
+def _renderer(sketch: Sketch, route: str, timeout: float) -> Callable[[str], bytes] | None:
+    """Return what draws a PNG or PDF where matplotlib is missing: Graphviz, if it is there."""
+    if route == "builtin":
+        return None
+    return lambda kind: graphviz_bytes(dot_text(sketch), kind, route, timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,13 @@ class _Options:
     title: str | None
 
 
-def _check(backward: str, direction: str, format: str | None) -> None:
+def _check(
+    fold: object, max_nodes: object, backward: str, direction: str, format: str | None
+) -> None:
+    if not isinstance(fold, int | None):
+        raise MinigradError(f"draw: fold={fold!r}", rule="fold is True, False, a number or None")
+    if not isinstance(max_nodes, int) or max_nodes < 1:
+        raise MinigradError(f"draw: max_nodes={max_nodes!r}", rule="max_nodes is at least 1")
     for name, value, allowed in (
         ("backward", backward, ("both", "hide", "only")),
         ("direction", direction, ("TB", "LR")),
@@ -222,7 +231,7 @@ def _plan(read: Anatomy, fold: Fold, backward: str, asked: bool | int | None) ->
     groups = {g.id for n in wanted if (g := grouped.of(n)) is not None}
     singles = sum(grouped.of(n) is None for n in wanted)
     boxes = len(groups) + singles
-    note = ""
+    note = "" if wanted else f"nothing to draw with backward={backward!r}"
     if groups:
         how = "layer" if fold.depth is not None else "source line"
         if fold.steps is not None:
@@ -249,7 +258,8 @@ def _arranged(
     the built-in engine comes last.
     """
     end = time.monotonic() + timeout
-    troubles: list[str] = []
+    vain = routes.forced_in_vain()
+    troubles = [f"{routes.FORCE}={vain} is not available here"] if vain else []
     sketch = _sketch(read, plans[0], options)
     for route in routes.routes():
         if route == "builtin":

@@ -16,7 +16,7 @@ from .anatomy import leaf_gradient
 from .pairing import cotangents, default_targets, derived, level
 from .picture import Picture
 from .placed import Rect
-from .scene import Group, Path, Scene, Text, outline
+from .scene import Item, Path, Scene, Text, outline
 from .sketch import Span
 from .stats import Stats, number, statistics
 from .table import text_table
@@ -25,7 +25,6 @@ from .theme import ALARM, SMALL, fitted, text_width
 __all__ = ["FlowRow", "gradient_flow"]
 
 _BAR = "#8a66ad"
-_PALE = "#e4dcec"
 _ROW = 17.0  # pixels from one bar to the next
 _LENGTH = 260.0  # pixels of the longest bar
 _DECADES = 2.0  # shown at least
@@ -145,7 +144,7 @@ def _of_loss(loss: Tensor) -> tuple[str, list[_Triple]]:
 
 def _of_graph(graph: Graph) -> list[_Triple]:
     if not any(level(n) for n in graph.nodes):
-        wanted = default_targets(graph)
+        wanted = _trained(default_targets(graph))
         values = graph.values
         return [
             (_name(n, i), values.get(n, n.value), leaf_gradient(n)) for i, n in enumerate(wanted)
@@ -226,11 +225,11 @@ def _chart(rows: Sequence[FlowRow], title: str) -> Scene:
     ]
     for i, column in enumerate(columns):
         parts.append(_label(column, numbers + 62.0 * i, top - 8.0, "soft"))
-    groups = [Group("axis", "axis", tuple(parts))]
+    items = [Item("axis", "axis", tuple(parts))]
     for i, (row, name) in enumerate(zip(rows, names, strict=True)):
         y = top + _ROW * (i + 0.5)
-        groups.append(_bar(i, row, name, y, left, low, high, numbers))
-    return Scene(width, height, tuple(groups), title)
+        items.append(_bar(i, row, name, y, left, low, high, numbers))
+    return Scene(width, height, tuple(items), title)
 
 
 def _range(rows: Sequence[FlowRow]) -> tuple[float, float]:
@@ -269,7 +268,7 @@ def _bar(
     low: float,
     high: float,
     numbers: float,
-) -> Group:
+) -> Item:
     alarm = row.nans > 0
     parts: list[Path | Text] = [_label(name, left - 8.0, y + 3.4, "alarm" if alarm else "ink")]
     share = 0.0
@@ -292,4 +291,4 @@ def _bar(
         f"{row.name} {row.shape}: gradient norm {number(row.gradient, 4)}, value norm "
         f"{number(row.value, 4)}"
     )
-    return Group(f"p{index}", "bar", tuple(parts), tooltip)
+    return Item(f"p{index}", "bar", tuple(parts), tooltip)

@@ -7,13 +7,13 @@ the folded picture has no cycles.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from minigrad.core.node import Node
 
 from .anatomy import Anatomy
-from .groups import SHARED, Fold, Frame, Group
+from .groups import REST, SHARED, Fold, Frame, Group
 from .repeats import fold_repeats
 from .scopes import layers_of, path_text
 from .variables import statement
@@ -113,11 +113,13 @@ def _key(
     return (calls, statement(node)[0]) if fold.lines else None
 
 
-def _runs(nodes: Iterable[Node], key: object) -> list[tuple[Hashable, list[Node]]]:
+def _runs(
+    nodes: Iterable[Node], key: Callable[[Node], Hashable]
+) -> list[tuple[Hashable, list[Node]]]:
     """Return consecutive nodes with one key; nodes whose key is None stay alone."""
     runs: list[tuple[Hashable, list[Node]]] = []
     for node in nodes:
-        k = key(node)  # type: ignore[operator]
+        k = key(node)
         if runs and k is not None and runs[-1][0] == k:
             runs[-1][1].append(node)
         else:
@@ -208,13 +210,14 @@ def _update_groups(anatomy: Anatomy, group: dict[Node, Group]) -> dict[Node, Gro
     whole: dict[tuple[str, ...], list[Node]] = {}
     for node in nodes:
         layers = feeds[node]
-        path = SHARED if len(layers) > 1 else tuple(layers) if layers else ("rest",)
+        path = SHARED if len(layers) > 1 else tuple(layers) if layers else REST
         whole.setdefault(path, []).append(node)
     homes = {path_text(g.path): g.id for g in group.values() if g.column == 0}
     found: dict[Node, Group] = {}
     for i, (path, members) in enumerate(whole.items()):
         home = homes.get(path[0])
-        made = Group(f"u{i}", anatomy.after, "update", path, tuple(members), home)
+        kind = "steps" if path == REST else "update"
+        made = Group(f"u{i}", anatomy.after, kind, path, tuple(members), home)
         found.update(dict.fromkeys(members, made))
     return found
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from minigrad.core.node import Node
 
-__all__ = ["SHARED", "Fold", "Frame", "Group"]
+__all__ = ["REST", "SHARED", "Fold", "Frame", "Group"]
 
-#: The path of a group that serves several updates.
+#: The paths of the group that serves several updates, and of what serves none.
 SHARED = ("shared",)
+REST = ("rest",)
 
 
 @dataclass(frozen=True, slots=True)

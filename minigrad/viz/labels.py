@@ -9,10 +9,10 @@ from minigrad.core.node import Node
 from minigrad.core.text import params
 
 from .anatomy import Anatomy
-from .groups import SHARED, Group
+from .groups import REST, SHARED, Group
 from .scopes import kind_of, path_text
 from .sketch import Line, Span
-from .stats import number, value_text
+from .stats import number, to_numpy, value_text
 from .symbols import commutes, is_infix, literal_text, moved_mark, sign, written
 from .theme import fitted
 
@@ -81,6 +81,7 @@ class Labels:
     def __init__(self, anatomy: Anatomy, guilty: frozenset[Node]) -> None:
         self.anatomy = anatomy
         self.guilty = guilty
+        self._whole = set(anatomy.cotangents.values())
         self._tooltips: dict[Node, str] = {}
 
     # Boxes ---------------------------------------------------------------------
@@ -137,24 +138,38 @@ class Labels:
         anatomy = self.anatomy
         lines: list[Line] = []
         if node in anatomy.values:
-            backward = 0 < anatomy.column[node] < anatomy.after
-            lines.append(self._array(anatomy.values[node], "", backward and node.aval.kind == "f"))
+            lines.append(self._value(node))
+            if anatomy.starts_alarm(node):
+                lines[-1] = (*lines[-1], Span("  ◄ starts here", "alarm", small=True))
         if node in anatomy.gradients:
-            lines.append(self._array(anatomy.gradients[node], "∂  ", True))
+            lines.append(self._gradient(node))
         if node in self.guilty:
             lines.append((Span("◄ here", "alarm", bold=True, small=True),))
         return lines
 
-    def _array(self, array: Any, before: str, gradient: bool, brief: bool = False) -> Line:
+    def _value(self, node: Node, brief: bool = False) -> Line:
+        anatomy = self.anatomy
+        backward = 0 < anatomy.column[node] < anatomy.after and node.aval.kind == "f"
+        whole = node in self._whole or anatomy.roles[node] == "gradient_output"
+        tone = "gradient" if backward else "ink"
+        return self._array(anatomy.values[node], "", tone, brief, backward and whole)
+
+    def _gradient(self, node: Node, brief: bool = False) -> Line:
+        mark = "∂ " if brief else "∂  "
+        return self._array(self.anatomy.gradients[node], mark, "gradient", brief, True)
+
+    def _array(self, array: Any, mark: str, tone: str, brief: bool, may_die: bool) -> Line:
+        """Return one line about an array; a whole gradient of zeros is dead, a part is not."""
         stats = self.anatomy.stats(array)
-        tone = "gradient" if gradient else "ink"
         if stats.alarm:
-            return (Span(f"{before}{stats.alarm}", "alarm", bold=True, small=True),)
-        if gradient and stats.dead:
-            return (Span(f"{before}0  dead", "dead", bold=True, small=True),)
-        if stats.size > 1 and (brief or (gradient and stats.size > _WRITTEN)):
-            return (Span(f"{before}‖{number(stats.norm)}‖", tone, small=True),)
-        return (Span(before + value_text(array, stats), tone, small=True),)
+            return (Span(f"{mark}{stats.alarm}", "alarm", bold=True, small=True),)
+        if may_die and stats.dead:
+            return (Span(f"{mark}0  dead", "dead", bold=True, small=True),)
+        floating = to_numpy(array).dtype.kind == "f"
+        long = brief or (tone == "gradient" and stats.size > _WRITTEN)
+        if floating and stats.size > 1 and long:
+            return (Span(f"{mark}‖{number(stats.norm)}‖", tone, small=True),)
+        return (Span(mark + value_text(array, stats), tone, small=True),)
 
     # Folded layers --------------------------------------------------------------
 
@@ -176,6 +191,12 @@ class Labels:
         lines += details
         if uses and group.times == 1:
             lines.append((Span(_uses_text(uses, group), "soft", small=True),))
+        for node in group.nodes:
+            if self.anatomy.starts_alarm(node):
+                bad = self.anatomy.stats(self.anatomy.values[node]).alarm
+                where = f"◄ {bad} starts at {self.anatomy.name(node)} = {sign(node)}"
+                lines.append((Span(fitted(where, _LONG), "alarm", bold=True, small=True),))
+                break
         if any(n in self.guilty for n in group.nodes):
             names = ", ".join(self.anatomy.name(n) for n in group.nodes if n in self.guilty)
             lines.append((Span(fitted(f"◄ {names}", _LONG), "alarm", bold=True, small=True),))
@@ -190,6 +211,8 @@ class Labels:
         elif group.kind == "update":
             kind = next((n.scope[0] for n in group.nodes if n.scope), "")
             text = "shared by all updates" if group.path == SHARED else f"update {text}".rstrip()
+        if group.path == REST:
+            text = "after the gradients"
         if group.times > 1:
             text = " … ".join(dict.fromkeys(group.ends))
             kind = f"× {group.times}"
@@ -223,10 +246,10 @@ class Labels:
         ]
         if group.times > 1:  # one line stands for all
             return tuple(spans)
-        for arrays, before in ((anatomy.values, ""), (anatomy.gradients, "∂ ")):
-            if node in arrays:
-                gradient = bool(before) or role == "gradient_output"
-                spans += [Span("  "), *self._array(arrays[node], before, gradient, brief=True)]
+        if node in anatomy.values:
+            spans += [Span("  "), *self._value(node, brief=True)]
+        if node in anatomy.gradients:
+            spans += [Span("  "), *self._gradient(node, brief=True)]
         return tuple(spans)
 
     # Words elsewhere ------------------------------------------------------------

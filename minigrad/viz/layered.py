@@ -56,6 +56,10 @@ def layered(sketch: Sketch) -> Layout:
     frames = _frames(sketch, boxes)
     corners = [p for r in (*boxes.values(), *frames.values()) for p in r.corners]
     corners += [p for w in wires for p in w.points]
+    for i, w in enumerate(wires):
+        if w.label is not None:
+            beside, half = (labels[i] - 4) / 2, lengths[i] / 2
+            corners += [(w.label[0] + s * beside, w.label[1] + s * half) for s in (-1, 1)]
     width = max((x for x, _ in corners), default=0.0)
     height = max((y for _, y in corners), default=0.0)
     dx = -min((x for x, _ in corners), default=0.0)

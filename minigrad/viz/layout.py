@@ -23,7 +23,7 @@ from .placed import Layout
 from .sketch import Sketch
 
 __all__ = [
-    "ROUTES", "LayoutFailed", "broken_routes", "builtin_layout", "graphviz_bytes",
+    "ROUTES", "LayoutFailed", "broken_routes","builtin_layout", "forced_in_vain", "graphviz_bytes",
     "graphviz_layout", "present", "routes",
 ]  # fmt: skip
 
@@ -65,6 +65,12 @@ def routes() -> list[str]:
     if forced:
         return [forced] if forced in ROUTES and present(forced) else ["builtin"]
     return [r for r in ROUTES if present(r) and r not in _broken]
+
+
+def forced_in_vain() -> str | None:
+    """Return what ``MINIGRAD_LAYOUT`` asks for, if that is not to be had."""
+    forced = os.environ.get(FORCE, "").strip().lower()
+    return forced if forced and not (forced in ROUTES and present(forced)) else None
 
 
 def broken_routes() -> dict[str, str]:

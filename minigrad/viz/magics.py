@@ -8,15 +8,17 @@ from __future__ import annotations
 import ast
 import sys
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
+from minigrad.core.door import as_tensor
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.tape import INPUT
-from minigrad.core.tensor import Tensor
-from minigrad.errors import MinigradError
+from minigrad.core.tensor import Tensor, apply
+from minigrad.errors import GradientMismatch, MinigradError
 
 from .draw import draw
 from .picture import Picture
@@ -65,8 +67,6 @@ def gradcheck_result(result: Any, order: int = 1) -> Any:
     """
     if hasattr(result, "rows") and hasattr(result, "ok"):
         if not result.ok:
-            from minigrad.errors import GradientMismatch
-
             error = GradientMismatch(f"first differs at {result.first_wrong.name!r}")
             error.report = result
             raise error
@@ -109,6 +109,8 @@ def _what(result: Any) -> str:
 def _value(node: Node) -> Any:
     cell = node.params.get("cell")
     value = node.value if cell is None else cell.leaf.value
+    if value is None:  # a literal inside a graph that was traced
+        value = node.primitive.reference(np, **node.params)
     return value if isinstance(value, np.ndarray) else value.get()
 
 
@@ -125,32 +127,35 @@ def _leaves(graph: Graph) -> list[Node]:
 
 def _as_function(graph: Graph, leaves: list[Node]) -> Any:
     """Return a function of the leaves' arrays that computes the graph again, in float64."""
-    from minigrad.core.tensor import apply
-    from minigrad.ops import astype, full
-    from minigrad.ops.creation import asarray
 
     def function(*arrays: Tensor) -> Tensor:
-        known: dict[Node, Tensor] = dict(zip(leaves, arrays, strict=True))
-        for node in (*graph.inputs, *graph.nodes):
-            if node in known:
-                continue
-            if node.primitive.name == "full":
-                dtype = np.float64 if node.aval.kind == "f" else node.aval.dtype
-                known[node] = full(node.aval.shape, node.params["value"], dtype=dtype)
-            elif not node.inputs:
-                value = _value(node)
-                known[node] = asarray(
-                    value.astype(np.float64) if value.dtype.kind == "f" else value
-                )
-            else:
-                params = dict(node.params)
-                if node.primitive.name == "astype" and np.dtype(params["dtype"]).kind == "f":
-                    known[node] = astype(known[node.inputs[0]], np.float64)
-                    continue
-                known[node] = apply(node.primitive, tuple(known[i] for i in node.inputs), params)
-        return known[graph.outputs[0]]
+        return _in_double(graph, dict(zip(leaves, arrays, strict=True)), graph.outputs[0])
 
     return function
+
+
+def _in_double(graph: Graph, known: dict[Node, Tensor], out: Node) -> Tensor:
+    """Record a graph again with float64 in place of its floating dtypes."""
+    for node in (*graph.inputs, *graph.nodes):
+        if node in known:
+            continue
+        operands = tuple(known[i] for i in node.inputs)
+        name, params = node.primitive.name, node.params
+        if not node.inputs:
+            known[node] = as_tensor(_doubled(_value(node)))
+        elif name == "astype" and node.aval.kind == "f":
+            known[node] = operands[0].astype(np.float64)
+        elif name == "call" and node.aval.kind == "f":
+            inner = params["graph"]
+            inside = dict(zip(inner.inputs, operands, strict=True))
+            known[node] = _in_double(inner, inside, inner.outputs[params["index"]])
+        else:
+            known[node] = apply(node.primitive, operands, params)
+    return known[out]
+
+
+def _doubled(array: Any) -> Any:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 # IPython ---------------------------------------------------------------------------
@@ -168,7 +173,7 @@ def _run_cell(shell: Any, cell: str) -> Any:
 
     The source is compiled under the name of a cell, so that nodes know their line.
     """
-    source = shell.transform_cell("\n" + cell)  # the line of the magic itself comes first
+    source = "\n" + shell.transform_cell(cell)  # the first line is that of the magic itself
     tree = ast.parse(source)
     name = shell.compile.cache(source, _cell_number(shell), raw_code=source)
     last = tree.body[-1] if tree.body else None
@@ -184,12 +189,12 @@ def _run_cell(shell: Any, cell: str) -> Any:
 
 def _cell_number(shell: Any) -> int:
     """Return the number of the cell that is running: that of the innermost cell's frame."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         label = shell.compile.format_code_name(frame.f_code.co_filename)
         if label and label[1].startswith("In[") and label[1][3:-1].isdigit():
             return int(label[1][3:-1])
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return int(shell.execution_count)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .placed import Layout, Placed, Point, Rect
-from .scene import Group, Path, Scene, Text, arrow, curve, label, legend_text, outline
+from .scene import Item, Path, Scene, Text, arrow, curve, label, legend_text, outline
 from .sketch import Box, Sketch, Span, line_height
 from .theme import ALARM, LINK, ROLES, SIZE, SMALL, WIRE, text_width
 
@@ -29,7 +29,7 @@ def paint(sketch: Sketch, layout: Layout) -> Scene:
     width = max(layout.width, _legend_width(lines), _title_width(sketch)) + 2 * _MARGIN
     bottom = top + layout.height + 8.0
     height = bottom + _LEGEND * len(lines) + _MARGIN / 2
-    groups = [
+    items = [
         *_frames(sketch, layout, top),
         *_links(sketch, boxes),
         *_wires(sketch, layout, top),
@@ -37,11 +37,11 @@ def paint(sketch: Sketch, layout: Layout) -> Scene:
         *_words(sketch, layout, boxes, top),
         *_legend(lines, bottom),
     ]
-    return Scene(width, height, tuple(groups), sketch.title or sketch.name)
+    return Scene(width, height, tuple(items), sketch.title or sketch.name)
 
 
-def _frames(sketch: Sketch, layout: Layout, top: float) -> list[Group]:
-    groups = []
+def _frames(sketch: Sketch, layout: Layout, top: float) -> list[Item]:
+    items = []
     for frame in sketch.frames:
         if frame.id not in layout.frames:
             continue
@@ -51,14 +51,14 @@ def _frames(sketch: Sketch, layout: Layout, top: float) -> list[Group]:
             r.left + 7, r.top + 12, (Span(frame.label, tone, bold=True, small=True),), "start"
         )
         (border,) = outline("round", r, "none", _FRAME_LINE)
-        groups.append(Group(frame.id, "frame", (border, text)))
-    return groups
+        items.append(Item(frame.id, "frame", (border, text)))
+    return items
 
 
-def _links(sketch: Sketch, boxes: dict[str, Rect]) -> list[Group]:
+def _links(sketch: Sketch, boxes: dict[str, Rect]) -> list[Item]:
     if len(sketch.links) > _MANY_LINKS:
         return []
-    groups = []
+    items = []
     for link in sketch.links:
         a, b = boxes[link.forward], boxes[link.backward]
         if sketch.direction == "LR":
@@ -71,12 +71,12 @@ def _links(sketch: Sketch, boxes: dict[str, Rect]) -> list[Group]:
             half = (start[0] + end[0]) / 2
             points = [start, (half, start[1]), (half, end[1]), end]
         line = Path(curve(points), None, LINK, 1.0, (1.5, 3.0))
-        groups.append(Group(f"{link.forward}--{link.backward}", "link", (line,)))
-    return groups
+        items.append(Item(f"{link.forward}--{link.backward}", "link", (line,)))
+    return items
 
 
-def _wires(sketch: Sketch, layout: Layout, top: float) -> list[Group]:
-    groups = []
+def _wires(sketch: Sketch, layout: Layout, top: float) -> list[Item]:
+    items = []
     for wire, placed in zip(sketch.wires, layout.wires, strict=True):
         moved = _moved(placed, _MARGIN, top)
         backward = sketch.upward[sketch.box(wire.tail).column]
@@ -84,8 +84,8 @@ def _wires(sketch: Sketch, layout: Layout, top: float) -> list[Group]:
         parts: list[Path | Text] = [*arrow(moved.points, colour, 1.0 + 2.4 * wire.strength)]
         if wire.label and moved.label is not None:
             parts.append(label(moved.label, legend_text(wire.label)))
-        groups.append(Group(f"{wire.tail}-{wire.head}", "wire", tuple(parts), wire.tooltip))
-    return groups
+        items.append(Item(f"{wire.tail}-{wire.head}", "wire", tuple(parts), wire.tooltip))
+    return items
 
 
 def _moved(placed: Placed, dx: float, dy: float) -> Placed:
@@ -94,7 +94,7 @@ def _moved(placed: Placed, dx: float, dy: float) -> Placed:
     return Placed(tuple(points), None if at is None else (at[0] + dx, at[1] + dy))
 
 
-def _box(box: Box, r: Rect) -> Group:
+def _box(box: Box, r: Rect) -> Item:
     look = ROLES[box.role]
     stroke = ALARM if box.alarm else look.stroke
     width = 2.0 if box.alarm else 1.1
@@ -109,7 +109,7 @@ def _box(box: Box, r: Rect) -> Group:
     for line, height in zip(box.lines, heights, strict=True):
         parts.append(label((r.middle[0], at + height / 2), line))
         at += height
-    return Group(box.id, f"box {box.role}", tuple(parts), box.tooltip)
+    return Item(box.id, f"box {box.role}", tuple(parts), box.tooltip)
 
 
 def _saved_mark(x: float, y: float, colour: str) -> Path:
@@ -117,7 +117,7 @@ def _saved_mark(x: float, y: float, colour: str) -> Path:
     return mark
 
 
-def _words(sketch: Sketch, layout: Layout, boxes: dict[str, Rect], top: float) -> list[Group]:
+def _words(sketch: Sketch, layout: Layout, boxes: dict[str, Rect], top: float) -> list[Item]:
     parts: list[Path | Text] = []
     if sketch.title:
         parts.append(Text(_MARGIN, _MARGIN + 12, (Span(sketch.title, bold=True),), "start"))
@@ -136,7 +136,7 @@ def _words(sketch: Sketch, layout: Layout, boxes: dict[str, Rect], top: float) -
             middle = (min(r.left for r in rects) + max(r.right for r in rects)) / 2
             y = top - 8
         parts.append(Text(middle, y, (Span(heading, tone, bold=True, small=True),)))
-    return [Group("headings", "headings", tuple(parts))] if parts else []
+    return [Item("headings", "headings", tuple(parts))] if parts else []
 
 
 # The legend --------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def _title_width(sketch: Sketch) -> float:
     return text_width(sketch.title, SIZE, bold=True) if sketch.title else 0.0
 
 
-def _legend(lines: Sequence[Sequence[tuple[str, str]]], top: float) -> list[Group]:
+def _legend(lines: Sequence[Sequence[tuple[str, str]]], top: float) -> list[Item]:
     parts: list[Path | Text] = []
     for i, line in enumerate(lines):
         x, y = _MARGIN, top + _LEGEND * i + 8.0
@@ -182,7 +182,7 @@ def _legend(lines: Sequence[Sequence[tuple[str, str]]], top: float) -> list[Grou
             parts += _sample(kind, x, y)
             parts.append(Text(x + 20, y + 3.4, legend_text(text), "start"))
             x += 30.0 + text_width(text, SMALL)
-    return [Group("legend", "legend", tuple(parts))] if parts else []
+    return [Item("legend", "legend", tuple(parts))] if parts else []
 
 
 def _sample(kind: str, x: float, y: float) -> list[Path]:

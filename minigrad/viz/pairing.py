@@ -13,7 +13,6 @@ import numpy as np
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.tape import CONSTANT, INPUT
-from minigrad.errors import MinigradError
 
 __all__ = ["cotangents", "default_targets", "derived", "level"]
 
@@ -73,7 +72,7 @@ def derived(graph: Graph, loss: Node, forward: Iterable[Node]) -> dict[Node, Nod
         part = Graph(inputs, [loss])
         cotangent = None if loss.aval.shape == () else (delta.aval if delta else loss.aval)
         gradients = part.grad(wrt, cotangent=cotangent)
-    except MinigradError:
+    except Exception:  # names are a help, never a reason to fail
         return {}
     pairs = zip(wrt, gradients.outputs[1:], strict=True)
     return {n: g for n, g in pairs if g.primitive.kind != "creation"}
@@ -92,11 +91,13 @@ def _reaching(loss: Node) -> set[Node]:
 def _loss(graph: Graph, backward: Sequence[Node]) -> Node | None:
     """Return the forward node from which the backward pass starts."""
     here = set(graph.nodes)
-    for node in graph.outputs:
-        if node in here and node.inputs and level(node) == 0 and node.aval.kind == "f":
-            return node
     served = [n.partner for n in backward if n.partner is not None and n.partner in here]
-    return max(served, key=lambda n: n.serial, default=None)
+    last = max(served, key=lambda n: n.serial, default=None)
+    for node in graph.outputs:
+        fits = node in here and node.inputs and level(node) == 0 and node.aval.kind == "f"
+        if fits and (last is None or last in _reaching(node)):
+            return node
+    return last
 
 
 def _by_position(graph: Graph) -> dict[Node, Node]:
@@ -116,12 +117,13 @@ class _Keys:
     """Equal numbers for nodes that compute the same from the same forward nodes."""
 
     def __init__(self, forward: Iterable[Node], given: Iterable[Node]) -> None:
-        given = set(given)
+        data = set(given)  # and what depends on it; the rest is known early, and folded
         self._known: dict[Node, int] = {}
         self._uniform: dict[Node, float] = {}
         self._numbers: dict[Hashable, int] = {}
         for node in forward:
-            if node.inputs or node in given:
+            if node in data or any(i in data for i in node.inputs):
+                data.add(node)
                 self._known[node] = self._number(("forward", _name_or_id(node)))
 
     def _number(self, key: Hashable) -> int:

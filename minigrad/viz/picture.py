@@ -88,7 +88,7 @@ class Picture:
     def dot(self) -> str:
         """The drawing in DOT, the language of Graphviz."""
         if self._dot is None:
-            raise BackendUnavailable(f"{self.name}: this picture has no DOT text")
+            raise MinigradError(f"{self.name}: a chart has no DOT text", fix="use .svg or .rows")
         return self._dot()
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -54,8 +55,8 @@ def rendered(scene: Scene, kind: str, scale: float = 2.0) -> bytes:
     axes.set_ylim(scene.height, 0.0)
     axes.axis("off")
     order = 0
-    for group in scene.groups:
-        for part in group.parts:
+    for item in scene.items:
+        for part in item.parts:
             order += 1
             if isinstance(part, Path):
                 _add_path(axes, part, order)
@@ -73,8 +74,6 @@ def rendered(scene: Scene, kind: str, scale: float = 2.0) -> bytes:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep matplotlib from writing about missing glyphs into the notebook."""
-    import warnings
-
     log = logging.getLogger("matplotlib")
     before = log.level
     log.setLevel(logging.ERROR)

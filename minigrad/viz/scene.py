@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import hypot
 from typing import Final, TypeAlias
 
 from .placed import Point, Rect
 from .sketch import Line, Span
-from .theme import INK, SIZE
+from .theme import SIZE
 
 __all__ = [
-    "Group", "Path", "Scene", "Step", "Text", "arrow", "curve", "label", "outline", "plain",
+    "Item", "Path", "Scene", "Step", "Text", "arrow", "curve", "label", "legend_text", "outline",
 ]  # fmt: skip
 
 #: One step of a path: a letter of SVG (M, L, C or Z) and its points.
@@ -45,7 +45,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Item:
     """Parts that belong together; the id and the kind are written to the SVG."""
 
     id: str
@@ -60,14 +60,8 @@ class Scene:
 
     width: float
     height: float
-    groups: tuple[Group, ...]
+    items: tuple[Item, ...]
     title: str = ""
-    description: str = field(default="")
-
-
-def plain(text: str, *, size_small: bool = True, tone: str = "soft", bold: bool = False) -> Line:
-    """Return a line in one style."""
-    return (Span(text, tone, bold, size_small),)
 
 
 def label(middle: Point, text: Line) -> Text:
@@ -189,6 +183,3 @@ def arrow(points: Sequence[Point], stroke: str, width: float) -> tuple[Path, ...
 def legend_text(text: str) -> Line:
     """Return a line in the style of the legend."""
     return (Span(text, "soft", small=True),)
-
-
-__all__ += ["INK", "legend_text"]

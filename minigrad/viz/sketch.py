@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from minigrad.core.node import Node
@@ -103,7 +103,6 @@ class Sketch:
     upward: tuple[bool, ...]
     direction: str = "TB"
     title: str | None = None
-    remarks: tuple[str, ...] = field(default=())
 
     def box(self, name: str) -> Box:
         """Return the box with this id."""

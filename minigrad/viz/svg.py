@@ -6,7 +6,7 @@ from html import escape
 
 from .dot import clean
 from .placed import Point
-from .scene import Group, Path, Scene, Text
+from .scene import Item, Path, Scene, Text
 from .theme import FAMILY, PAPER, TONES
 
 __all__ = ["svg_text"]
@@ -43,11 +43,11 @@ def _text(text: Text) -> str:
     return f"<text {at}>{''.join(spans)}</text>"
 
 
-def _group(group: Group) -> str:
-    parts = "".join(_path(p) if isinstance(p, Path) else _text(p) for p in group.parts)
-    title = "\n".join(clean(line) for line in group.tooltip.split("\n"))
-    tooltip = f"<title>{escape(title)}</title>" if group.tooltip else ""
-    return f'<g id="{escape(group.id)}" class="{group.kind}">{tooltip}{parts}</g>'
+def _item(item: Item) -> str:
+    parts = "".join(_path(p) if isinstance(p, Path) else _text(p) for p in item.parts)
+    title = "\n".join(clean(line) for line in item.tooltip.split("\n"))
+    tooltip = f"<title>{escape(title)}</title>" if item.tooltip else ""
+    return f'<g id="{escape(item.id)}" class="{item.kind}">{tooltip}{parts}</g>'
 
 
 def svg_text(scene: Scene) -> str:
@@ -59,9 +59,7 @@ def svg_text(scene: Scene) -> str:
         f'font-family="{escape(FAMILY)}" stroke-linejoin="round">',
         f"<title>{escape(clean(scene.title))}</title>",
     ]
-    if scene.description:
-        lines.append(f"<desc>{escape(clean(scene.description))}</desc>")
     lines.append(f'<rect width="{w}" height="{h}" rx="6" fill="{PAPER}"/>')
-    lines += [_group(group) for group in scene.groups]
+    lines += [_item(item) for item in scene.items]
     lines.append("</svg>")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 __all__ = [
-    "ALARM", "BOLD", "FAMILY", "INK", "LINK", "PAPER", "ROLES", "SIZE", "SMALL", "SOFT", "TONES",
+    "ALARM", "FAMILY", "LINK", "PAPER", "ROLES", "SIZE", "SMALL", "SOFT", "TONES",
     "WIRE", "Look", "Shape", "fitted", "text_width",
 ]  # fmt: skip
 
@@ -18,7 +18,6 @@ Shape: TypeAlias = Literal[
 ]
 
 FAMILY: Final = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
-BOLD: Final = "bold"
 SIZE: Final = 11.0  # pixels, of the letters in a box
 SMALL: Final = 9.5  # pixels, of its details and of what is written on edges
 

@@ -165,6 +165,19 @@ def test_checkpoint_asks_for_no_value() -> None:
         mg.checkpoint(lambda x: x if x > 0 else -x)(mg.tensor(1.0))
 
 
+def test_checkpoint_with_random_numbers_in_a_batch() -> None:
+    """The count of draws does not depend on the batch, so it can be kept."""
+
+    def block(x: Any) -> Any:
+        return x * mg.random.bernoulli(0.5, (64,))
+
+    mg.random.seed(2)
+    found = mg.vmap(mg.checkpoint(block))(np.ones((3, 64)))
+    assert mg.random.default_generator.stream.item() == 1
+    assert found[0].tolist() == found[2].tolist()
+    assert set(found[0].tolist()) == {0.0, 1.0}
+
+
 def test_checkpoint_without_tensors_or_dependence() -> None:
     assert mg.checkpoint(lambda: mg.ones(2))().tolist() == [1, 1]
     found = mg.grad(lambda x: mg.sum(mg.checkpoint(lambda t: mg.ones(3))(x)))(X)

@@ -112,6 +112,18 @@ def test_traces_once_for_each_shape_dtype_and_static_argument() -> None:
     assert not np.signbit(f(one, scale=0.0).numpy()).any()
 
 
+def test_default_dtype_is_part_of_the_signature() -> None:
+    f = mg.compile(lambda x: mg.where(x > 0, 1, 2))
+    assert f(B).dtype == mg.float32
+    mg.set_default_dtype(mg.float64)
+    try:
+        assert f(B).dtype == mg.float64
+    finally:
+        mg.set_default_dtype(mg.float32)
+    assert f(B).dtype == mg.float32
+    assert f.signatures == 2
+
+
 def test_structure_of_containers_is_part_of_the_signature() -> None:
     f = mg.compile(lambda t: flatten(t)[0][0] * 2)
     for tree in ([A], (A,), {"a": A}, {"b": A}, [A, None]):

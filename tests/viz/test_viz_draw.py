@@ -153,10 +153,15 @@ def test_viz_draw_backward_can_be_hidden_or_alone() -> None:
     assert "layer" in hidden
     only = {role for role, _ in boxes(graph.draw(backward="only")).values()}
     assert only <= {"gradient_layer", "gradient", "gradient_output", "input"}
+    nothing = mg.trace(mg.sum, mg.spec((3,))).draw(backward="only")
+    assert "nothing to draw" in nothing.note
 
 
-@pytest.mark.parametrize("options", [{"backward": "no"}, {"direction": "RL"}, {"format": "gif"}])
-def test_viz_draw_refuses_an_option_it_does_not_know(options: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"backward": "no"}, {"direction": "RL"}, {"format": "gif"}, {"fold": "all"}, {"max_nodes": 0}],
+)
+def test_viz_draw_refuses_an_option_it_does_not_know(options: dict[str, object]) -> None:
     (name,) = options
     with pytest.raises(MinigradError, match=name):
         history().graph().draw(**options)
@@ -184,7 +189,8 @@ def test_viz_draw_marks_nan_infinity_and_dead_gradients_with_words() -> None:
     graph(np.ones(3, np.float32), np.array([0.0, 1.0, 1.0], np.float32))
     picture = graph.draw(fold=False)
     assert "NaN" in texts(picture)
-    assert "inf" in texts(picture)
+    assert "inf  ◄ starts here" in texts(picture)
+    assert texts(picture).count("starts here") <= 3
     assert "#c8102e" in picture.svg
     clean = mg.trace(lambda w: mg.sum(mg.maximum(w - 1e9, 0.0)), mg.spec((3,))).grad()
     clean(np.ones(3, np.float32))
@@ -348,3 +354,31 @@ def test_viz_draw_a_graph_after_simplify_and_of_a_batch() -> None:
     assert any(role == "gradient_layer" for role, _ in boxes(simple.draw()).values())
     mapped = mg.trace(mg.vmap(lambda x: mg.sum(x * x)), mg.spec((5, 3)))
     assert mapped.draw().route == "builtin"
+
+
+def test_viz_draw_what_follows_the_gradients_has_a_column_of_its_own() -> None:
+    def penalised(x: mg.Tensor) -> mg.Tensor:
+        loss, slope = mg.value_and_grad(lambda x: mg.sum(mg.tanh(x)))(x)
+        return loss + 0.1 * mg.sum(slope * slope)
+
+    graph = mg.trace(penalised, mg.spec((3,)))
+    for fold in (None, True, False):
+        picture = graph.draw(fold=fold)
+        assert picture.route == "builtin"
+        assert "then ↓" in "".join(ET.fromstring(picture.svg).itertext())
+        assert any(role == "output" for role, _ in boxes(picture).values())
+    assert graph.grad().draw().route == "builtin"
+
+
+def test_viz_draw_finds_the_loss_beside_another_result() -> None:
+    w = mg.Parameter(np.ones(3, np.float32), name="w")
+
+    @mg.compile
+    def step(x: mg.Tensor) -> tuple[mg.Tensor, mg.Tensor]:
+        z = w * x
+        w.grad = None
+        loss = mg.sum(mg.exp(z))
+        loss.backward()
+        return mg.mean(z), loss
+
+    assert "∂w" in texts(step.graph(np.ones(3, np.float32)).draw(fold=False))

@@ -18,6 +18,7 @@ from minigrad.viz.layered import _isotonic, layered
 from minigrad.viz.placed import Layout
 from minigrad.viz.rows import upper_lower
 from minigrad.viz.sketch import Sketch
+from minigrad.viz.theme import SMALL, text_width
 
 CHOICES = st.lists(
     st.tuples(st.integers(0, 10), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=18
@@ -44,6 +45,9 @@ def check(sketch: Sketch, layout: Layout) -> None:
         assert layout.boxes[wire.head].grown(3.0).meets(_point(end))
         if wire.label:
             assert placed.label is not None
+            half = text_width(wire.label, SMALL) / 2
+            assert placed.label[0] - half >= -0.5
+            assert placed.label[0] + half <= layout.width + 0.5
     for name, rect in rects:
         column = sketch.box(name).column
         for other, beside in rects:

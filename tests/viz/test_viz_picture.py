@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from importlib import import_module
 from pathlib import Path
@@ -110,8 +112,6 @@ def test_viz_bundle_has_text_svg_and_png() -> None:
 def test_viz_bundle_without_matplotlib_says_why_there_is_no_png(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
@@ -148,16 +148,8 @@ def test_viz_picture_repr_is_short() -> None:
 
 
 NASTY = [
-    "a<b",
-    'say "x"',
-    "A&B",
-    "new\nline",
-    "tab\tand\x00null\x07",
-    "μ∂𝔸漢字",
-    "</svg>",
-    "\\N",
-    "{|}",
-]
+    "a<b", 'say "x"', "A&B", "new\nline", "tab\tand\x00null\x07", "μ∂𝔸漢字", "</svg>", "\\N", "{|}",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -190,6 +182,26 @@ def test_viz_any_name_gives_well_formed_svg(name: str) -> None:
     picture = mg.viz.draw(mg.sum(x * x))
     assert picture.route == "builtin"
     ET.fromstring(picture.svg)
+
+
+def test_viz_draws_with_numpy_alone() -> None:
+    code = """
+import sys
+for name in ("graphviz", "pygraphviz", "matplotlib", "networkx", "IPython"):
+    sys.modules[name] = None
+import minigrad as mg
+x = mg.tensor([1.0, 2.0], name="x", requires_grad=True)
+loss = mg.sum(x * x)
+loss.backward()
+bundle = loss.graph()._repr_mimebundle_()
+assert "image/svg+xml" in bundle and "image/png" not in bundle, bundle.keys()
+assert "BackendUnavailable" in bundle["text/plain"]
+assert loss._repr_mimebundle_()["text/html"]
+assert mg.viz.gradient_flow(loss).svg and loss.graph().latex() and str(loss.graph().table())
+assert mg.viz.doctor().cure == "pip install 'minigrad[notebook]'"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_matplotlib
