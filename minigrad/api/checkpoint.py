@@ -9,6 +9,7 @@ from typing import Any
 from minigrad.core.aval import aval
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node, ancestors
+from minigrad.core.state import Cell
 from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import float32
@@ -35,10 +36,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def checkpoint_f(*args: Any, **kwargs: Any) -> Any:
         leaves, tree = flatten(args)
         marker = placeholder(_SCALAR)  # what is recorded before it, the function closes over
-        operands = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        passed = [isinstance(leaf, Tensor) and not isinstance(leaf, Cell) for leaf in leaves]
+        operands = [leaf for leaf, on in zip(leaves, passed, strict=True) if on]
         inputs = [placeholder(x.node.aval, x.node.name) for x in operands]
         fresh = iter(inputs)
-        opened = [Tensor(next(fresh)) if isinstance(x, Tensor) else x for x in leaves]
+        opened = [Tensor(next(fresh)) if on else x for x, on in zip(leaves, passed, strict=True)]
         with transforming(), Tape(closed=False) as tape:
             nodes, out_tree = output_nodes(f(*tree.build(opened), **kwargs), "checkpoint")
         if recorder.tape is not None:

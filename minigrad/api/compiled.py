@@ -16,6 +16,7 @@ from minigrad.core.graph import Graph
 from minigrad.core.late import call
 from minigrad.core.node import Node
 from minigrad.core.origin import where
+from minigrad.core.state import Cell
 from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import get_default_dtype
@@ -35,8 +36,9 @@ _MANY_SIGNATURES = 16
 class _Entry:
     """One traced signature: the graph, what it depended on, and the executable."""
 
-    def __init__(self, graph: Graph, tape: Tape, backend: Backend) -> None:
+    def __init__(self, graph: Graph, tape: Tape, backend: Backend, passed: list[Any]) -> None:
         self.graph, self.tape = graph, tape
+        self.passed = passed  # kept alive: the signature knows cells by their identity
         self.final = finalise(graph)
         self.execute = backend.compile(self.final)
         self.cells = [cell for cell, _ in graph.updates]
@@ -56,7 +58,7 @@ class Compiled:
 
     State cells that the function reads become inputs; those that it assigns, and the
     ``.grad`` that it sets, are updated after each run. Arguments that are not arrays
-    (numbers, strings, modules) are part of the signature.
+    (numbers, strings, modules, cells) are part of the signature.
     """
 
     def __init__(self, function: Callable[..., Any], backend: str | None) -> None:
@@ -100,6 +102,8 @@ class Compiled:
         for leaf in leaves:
             if isinstance(leaf, Aval):  # a type only: for ``graph`` and ``explain``
                 key.append(leaf)
+            elif isinstance(leaf, Cell):  # state, also when it is passed: it may be assigned
+                key.append((Cell, id(leaf)))
             elif is_array(leaf):
                 data.append(as_tensor(leaf))
                 key.append(data[-1].node.aval)
@@ -138,7 +142,7 @@ class Compiled:
         inputs: list[Node] = []
         fresh = []
         for leaf, path in zip(leaves, paths, strict=True):
-            if is_array(leaf):
+            if is_array(leaf) and not isinstance(leaf, Cell):
                 kind = leaf if isinstance(leaf, Aval) else as_tensor(leaf).node.aval
                 inputs.append(placeholder(kind, path))
                 fresh.append(Tensor(inputs[-1]))
@@ -151,7 +155,7 @@ class Compiled:
             outputs, structure = output_nodes(out, "compile")
             outputs += [g for g in tape.grads.values() if g is not None]
         graph = graph_of(inputs, outputs, tape, structure, self._name)
-        return _Entry(graph, tape, backend)
+        return _Entry(graph, tape, backend, [x for x in leaves if isinstance(x, Cell)])
 
     def _run(self, entry: _Entry, data: list[Tensor]) -> Any:
         graph = entry.graph

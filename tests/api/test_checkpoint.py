@@ -109,6 +109,8 @@ def test_checkpoint_changes_state_once(wrap: Any) -> None:
     run()
     run()
     assert count.tolist() == [2, 2, 2]
+    mg.checkpoint(lambda cell: cell.assign(cell + 1.0) or cell)(count)
+    assert count.tolist() == [3, 3, 3], "a cell may be passed, too"
     near(p.grad, 2.0 / np.cosh(X) ** 2)  # the second run multiplies by the count of 2
 
 

@@ -191,6 +191,28 @@ def test_methods_keywords_defaults_and_decorators() -> None:
     assert decorated(B).tolist() == (B + 1).tolist()
 
 
+def test_cells_that_are_passed_are_state_as_at_the_prompt() -> None:
+    def step(p: Any, x: Any) -> Any:
+        if p.grad is not None:
+            p.grad = None
+        loss = mg.sum(p * x)
+        loss.backward()
+        p.assign(p - 0.5 * p.grad)
+        return loss
+
+    compiled = mg.compile(step)
+    pairs = [(mg.Parameter(B + i), mg.Parameter(B + i)) for i in range(2)]
+    for _ in range(3):
+        for eager, mine in pairs:
+            assert step(eager, B).item() == compiled(mine, B).item()
+            assert eager.tolist() == mine.tolist()
+    assert compiled.signatures == 4, "each parameter, with and without a gradient before"
+    (loss,) = [mg.compile(lambda ps, x: mg.sum(ps["w"] * x))({"w": pairs[0][1]}, B)]
+    pairs[0][1].grad = None
+    loss.backward()
+    assert pairs[0][1].grad.tolist() == B.tolist()
+
+
 def test_graph_takes_types_alone_and_running_does_not() -> None:
     f = mg.compile(lambda x, n: x * n)
     graph = f.graph(mg.spec((2,), np.float64), 3)
