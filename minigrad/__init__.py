@@ -47,7 +47,7 @@ from .dtypes import (
 )
 from .ops import *  # noqa: F403  (its __all__ is the list of the array functions)
 from .ops import random
-from .progress import progress
+from .reporter import Progress, progress
 
 if TYPE_CHECKING:
     from . import data, testing, viz
@@ -97,6 +97,7 @@ __all__ = [
     "Graph",
     "Node",
     "Parameter",
+    "Progress",
     "Tensor",
     "backends",
     "bool",
@@ -127,6 +128,7 @@ __all__ = [
     "no_grad",
     "optim",
     "pi",
+    "progress",
     "random",
     "registry",
     "save",

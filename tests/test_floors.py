@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 FLOORS = [
-    "errors dtypes shapes trees progress",
+    "errors dtypes shapes trees reporter",
     "core",
     "ops",
     "transform passes",
@@ -155,8 +155,7 @@ def test_an_allowed_import_passes(package: str, source: str) -> None:
 
 
 def test_files_stay_short() -> None:
-    """About 450 lines: longer files are named here, so that they do not grow unseen."""
+    """About 450 lines: a longer file holds more than one idea."""
     lines = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES}
     longest = {str(p.relative_to(PACKAGE)): n for p, n in lines.items() if n > 450}
-    assert set(longest) <= {"core/tensor.py"}, longest
-    assert all(n < 560 for n in longest.values()), longest
+    assert not longest

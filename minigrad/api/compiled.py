@@ -90,6 +90,9 @@ class Compiled:
         leaves, tree = flatten((args, kwargs), open_registered=False)
         return call("graph.table", self._entry(leaves, tree)[0].final)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return call("display", self)  # type: ignore[no-any-return]
+
     @property
     def signatures(self) -> int:
         """How many times the function was traced."""

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import aval
 from minigrad.core.door import as_tensor, cast
 from minigrad.core.node import Node
 from minigrad.core.tape import placeholder, recorder
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.errors import ShapeError
 from minigrad.ops.creation import eye
 from minigrad.ops.structural import moveaxis, reshape, reshape_p

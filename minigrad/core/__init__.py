@@ -1,5 +1,6 @@
 """Floor 1: what a graph is. Types, nodes, tape, tensors, state cells, graphs."""
 
+from .apply import apply
 from .aval import Aval, aval
 from .door import as_tensor, tensor
 from .graph import Graph, history
@@ -9,7 +10,7 @@ from .origin import Origin
 from .primitive import Domain, Each, Primitive, Sample, Zero, register, registry
 from .state import Buffer, Cell, Parameter
 from .tape import Tape, no_grad, recorder, scope
-from .tensor import Tensor, apply, functions
+from .tensor import Tensor, functions
 from .text import text
 from .verify import verify
 

@@ -17,11 +17,12 @@ from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.shapes import Shape, broadcast
 
+from .apply import apply, compute
 from .aval import aval
 from .node import Node
 from .primitive import Primitive, registry
 from .tape import INPUT, constant
-from .tensor import Tensor, apply, compute
+from .tensor import Tensor
 
 __all__ = [
     "array_module", "as_array", "as_tensor", "beside", "binary", "cast", "full", "is_number",

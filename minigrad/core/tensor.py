@@ -9,29 +9,40 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from minigrad.dtypes import Array, DType, DTypeLike
-from minigrad.errors import BackendUnavailable, MinigradError, ShapeError, TraceError
+from minigrad.errors import MinigradError, ShapeError, TraceError
 from minigrad.shapes import Shape
 
 from .aval import aval
 from .late import call
 from .node import Node, ancestors
-from .primitive import Primitive
-from .tape import INPUT, record, recorder
+from .tape import INPUT
 
 if TYPE_CHECKING:
     from .graph import Graph
 
-__all__ = ["Tensor", "apply", "compute", "functions"]
+__all__ = ["Tensor", "functions"]
 
 #: What operators and methods call, by name; filled by ``minigrad.ops``.
 functions: dict[str, Callable[..., Tensor]] = {}
 
-NO_PARAMS: Final[dict[str, Any]] = {}
+Method: TypeAlias = "Callable[[Tensor, Any], Tensor]"
+
+
+def _operator(name: str) -> tuple[Method, Method]:
+    """Return the methods that call a function with self on the left, and on the right."""
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        return functions[name](self, other)
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return functions[name](other, self)
+
+    return left, right
 
 
 class Tensor:
@@ -288,53 +299,21 @@ class Tensor:
 
     # Operators -----------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Tensor:
-        return functions["add"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return functions["add"](other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return functions["subtract"](self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return functions["subtract"](other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return functions["multiply"](self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return functions["multiply"](other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return functions["divide"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return functions["divide"](other, self)
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return functions["floor_divide"](self, other)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return functions["floor_divide"](other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return functions["remainder"](self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return functions["remainder"](other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return functions["pow"](self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return functions["pow"](other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return functions["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return functions["matmul"](other, self)
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("subtract")
+    __mul__, __rmul__ = _operator("multiply")
+    __truediv__, __rtruediv__ = _operator("divide")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide")
+    __mod__, __rmod__ = _operator("remainder")
+    __pow__, __rpow__ = _operator("pow")
+    __matmul__, __rmatmul__ = _operator("matmul")
+    __and__, __rand__ = _operator("bitwise_and")
+    __or__, __ror__ = _operator("bitwise_or")
+    __xor__, __rxor__ = _operator("bitwise_xor")
+    __lshift__, __rlshift__ = _operator("bitwise_left_shift")
+    __rshift__, __rrshift__ = _operator("bitwise_right_shift")
+    __lt__, __gt__ = _operator("less")
+    __le__, __ge__ = _operator("less_equal")
 
     def __neg__(self) -> Tensor:
         return functions["negative"](self)
@@ -348,50 +327,11 @@ class Tensor:
     def __invert__(self) -> Tensor:
         return functions["bitwise_invert"](self)
 
-    def __and__(self, other: Any) -> Tensor:
-        return functions["bitwise_and"](self, other)
-
-    __rand__ = __and__
-
-    def __or__(self, other: Any) -> Tensor:
-        return functions["bitwise_or"](self, other)
-
-    __ror__ = __or__
-
-    def __xor__(self, other: Any) -> Tensor:
-        return functions["bitwise_xor"](self, other)
-
-    __rxor__ = __xor__
-
-    def __lshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_left_shift"](self, other)
-
-    def __rlshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_left_shift"](other, self)
-
-    def __rshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_right_shift"](self, other)
-
-    def __rrshift__(self, other: Any) -> Tensor:
-        return functions["bitwise_right_shift"](other, self)
-
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return functions["equal"](self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return functions["not_equal"](self, other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return functions["less"](self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return functions["less_equal"](self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return functions["greater"](self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return functions["greater_equal"](self, other)
 
     __hash__ = object.__hash__
 
@@ -474,41 +414,3 @@ def _no_value(tensor: Tensor, wanted: str) -> TraceError:
         fix="use mg.where(condition, a, b) instead of `if`; keep float(), .item() and .numpy() "
         "outside the function given to mg.trace, mg.compile or mg.vmap",
     )
-
-
-def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any]) -> Any:
-    """Return the reference result on arrays: infinities and NaN come without warnings."""
-    try:
-        result = recorder.quietly(primitive.reference, *values, **params)
-    except TypeError as error:
-        kinds = {type(v).__module__.partition(".")[0] for v in values}
-        if len(kinds) > 1:
-            raise BackendUnavailable(
-                f"{primitive.name}: the operands are on different devices",
-                operands=[f"{type(v).__module__}  shape {v.shape}  {v.dtype}" for v in values],
-                fix='move one of them, e.g. x.to("cupy") or model.to("cpu")',
-            ) from error
-        raise
-    return np.asarray(result) if isinstance(result, np.generic) else result
-
-
-def apply(
-    primitive: Primitive,
-    operands: tuple[Tensor, ...],
-    params: dict[str, Any] = NO_PARAMS,
-) -> Tensor:
-    """Apply a primitive to tensors of exactly fitting types: check, compute, record.
-
-    Casting and broadcasting come before, in ``door``.
-    """
-    nodes = tuple([x.node for x in operands])
-    try:
-        aval = primitive.aval(*[n.aval for n in nodes], **params)
-    except MinigradError as error:
-        error.operands = error.operands or tuple(n.describe() for n in nodes)
-        raise
-    values = [n.value for n in nodes]
-    for value in values:
-        if value is None:
-            return Tensor(record(primitive, nodes, params, aval, None))
-    return Tensor(record(primitive, nodes, params, aval, compute(primitive, values, params)))

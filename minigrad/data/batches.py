@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.core.door import as_tensor, module_of
 from minigrad.core.tensor import Tensor
 from minigrad.errors import CheckpointError, DataError
-from minigrad.progress import Progress
+from minigrad.reporter import Progress
 
 from .order import fresh_seed, not_traced, order
 

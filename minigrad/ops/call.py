@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
 from minigrad.core.graph import Graph
 from minigrad.core.late import call as late
 from minigrad.core.node import Node, ancestors
 from minigrad.core.primitive import Each, Primitive, register
 from minigrad.core.tape import record, recorder
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.errors import GraphInvalid
 
 __all__ = ["call_graph", "call_p", "expand", "replay"]

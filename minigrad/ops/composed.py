@@ -8,11 +8,12 @@ from math import log as ln
 from math import prod
 from typing import Any, ParamSpec, TypeVar
 
+from minigrad.core.apply import apply
 from minigrad.core.door import as_tensor, beside, cast, module_of
 from minigrad.core.late import call
 from minigrad.core.node import Node
 from minigrad.core.tape import INPUT, scope
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import result_type
 from minigrad.shapes import axes_of
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import as_tensor, cast
 from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import result_type
 from minigrad.errors import ShapeError
 from minigrad.shapes import axis_of, broadcast, is_index

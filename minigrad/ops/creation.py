@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import compute
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import array_module, as_tensor, cast, is_number
 from minigrad.core.door import full as filled
 from minigrad.core.primitive import Primitive, Sample, register
 from minigrad.core.tape import record
-from minigrad.core.tensor import Tensor, compute
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import DType, DTypeLike, as_dtype, float64, get_default_dtype, int64
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError, ShapeError

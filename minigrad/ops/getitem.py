@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.door import as_tensor
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import int64
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.shapes import Shape, broadcast

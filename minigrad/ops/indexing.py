@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import as_tensor
@@ -21,7 +22,7 @@ from minigrad.core.primitive import (
     check_kind,
     register,
 )
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import int64
 from minigrad.errors import DataError, ShapeError
 from minigrad.shapes import axis_of

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import Aval, aval
 from minigrad.core.door import binary, spread, unary
 from minigrad.core.primitive import (
@@ -22,7 +23,7 @@ from minigrad.core.primitive import (
     check_kind,
     register,
 )
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import DType
 from minigrad.errors import DtypeError, ShapeError
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
 from minigrad.core.door import as_tensor, beside, full, is_number, meet
 from minigrad.core.primitive import (
@@ -22,7 +23,7 @@ from minigrad.core.primitive import (
     check_kind,
     register,
 )
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import bool as bool_
 from minigrad.dtypes import get_default_dtype, uint32
 from minigrad.errors import ShapeError

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import as_tensor, cast
 from minigrad.core.primitive import Each, Primitive, Sample
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import result_type
 from minigrad.errors import ShapeError
 from minigrad.shapes import as_shape, axes_of, axis_of, integers, is_index, pair

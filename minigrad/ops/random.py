@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import aval
 from minigrad.core.door import as_tensor, cast, full
 from minigrad.core.graph import Graph
 from minigrad.core.state import Buffer
 from minigrad.core.tape import placeholder, scope
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import (
     DTypeLike,
     as_dtype,

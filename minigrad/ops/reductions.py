@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import as_tensor, cast, full
 from minigrad.core.primitive import ANY, NUMERIC, Domain, Primitive, Sample, check_kind
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.dtypes import DTypeLike, as_dtype, int64
 from minigrad.errors import ShapeError
 from minigrad.shapes import Axes, axes_of, axis_of, reduced, size

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import NO_PARAMS
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.tape import CONSTANT, INPUT, recorder
-from minigrad.core.tensor import NO_PARAMS, Tensor
+from minigrad.core.tensor import Tensor
 from minigrad.errors import MinigradError
 from minigrad.ops.call import expand
 

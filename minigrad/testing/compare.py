@@ -16,7 +16,7 @@ import numpy as np
 from minigrad.api.compiled import compile
 from minigrad.api.tracing import argument_arrays, state_value, trace
 from minigrad.core.door import as_tensor
-from minigrad.core.graph import Graph
+from minigrad.core.graph import Graph, is_state
 from minigrad.core.node import Node, ancestors
 from minigrad.core.tape import placeholder
 from minigrad.core.tensor import Tensor
@@ -110,7 +110,7 @@ def _array(x: Any) -> Any:
 
 def _input_arrays(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     given = iter(argument_arrays(graph, arguments))
-    return [state_value(n) if n.params else next(given) for n in graph.inputs]
+    return [state_value(n) if is_state(n) else next(given) for n in graph.inputs]
 
 
 class Comparison:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from minigrad.core.apply import apply
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node, ancestors
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.ops.call import replay
 from minigrad.ops.structural import broadcast_to
 

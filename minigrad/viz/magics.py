@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import apply
 from minigrad.core.door import as_tensor
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.tape import INPUT
-from minigrad.core.tensor import Tensor, apply
+from minigrad.core.tensor import Tensor
 from minigrad.errors import GradientMismatch, MinigradError
 
 from .draw import draw

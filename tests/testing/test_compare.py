@@ -104,7 +104,7 @@ def test_compare_gradients_finds_an_error_of_one_part_in_a_million() -> None:
     args, delta = case()
     hand = by_hand(args, delta)
     hand["var"] = hand["var"] * (1 + 1e-6)
-    with pytest.raises(GradientMismatch, match="first differs at 'var'.*relative error 1.0e-06"):
+    with pytest.raises(GradientMismatch, match=r"first differs at 'var'.*relative error 1\.0e-06"):
         compare_gradients(batch_norm, args, cotangent=delta, hand=hand)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from minigrad import progress as module
-from minigrad.progress import Progress, State, html, progress, text
+from minigrad import reporter as module
+from minigrad.reporter import Progress, State, html, progress, text
 
 
 class Terminal(io.StringIO):
@@ -282,7 +282,7 @@ def test_a_notebook_keeps_the_last_state_as_text_and_html() -> None:
     nbclient = pytest.importorskip("nbclient", reason="pip install 'minigrad[notebook]'")
     pytest.importorskip("ipykernel", reason="pip install 'minigrad[notebook]'")
     code = [
-        "from minigrad.progress import progress\n"
+        "from minigrad.reporter import progress\n"
         "for epoch in progress(range(3), 'epochs'):\n"
         "    for i in progress(range(5), 'batches'): pass",
         "it = iter(progress(range(9), 'left open')); next(it);",
