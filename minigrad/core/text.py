@@ -18,14 +18,13 @@ def names(graph: Graph) -> dict[Node, str]:
     """Return a unique name for every node: its own for inputs, else ``%position``."""
     found: dict[Node, str] = {}
     taken: set[str] = set()
-    for i, node in enumerate(graph.inputs):
-        name = node.name or f"in{i}"
+    wanted = [(n, n.name or f"in{i}") for i, n in enumerate(graph.inputs)]
+    wanted += [(n, f"%{i}") for i, n in enumerate(graph.nodes)]
+    for node, name in wanted:
         while name in taken:
             name += "_"
         taken.add(name)
         found[node] = name
-    for i, node in enumerate(graph.nodes):
-        found[node] = f"%{i}"
     return found
 
 

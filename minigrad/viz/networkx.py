@@ -17,6 +17,7 @@ from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.primitive import Primitive, registry
 from minigrad.core.tape import CONSTANT, INPUT
+from minigrad.core.text import names
 from minigrad.errors import BackendUnavailable, GraphInvalid, MinigradError
 
 from .anatomy import anatomy
@@ -61,7 +62,7 @@ def to_networkx(graph: Graph) -> Any:
     """
     nx = import_networkx()
     read = anatomy(graph)
-    key = _vertex_names(graph)
+    key = names(graph)
     g = nx.DiGraph(
         name=graph.name,
         inputs=[key[n] for n in graph.inputs],
@@ -96,24 +97,6 @@ def to_networkx(graph: Graph) -> Any:
             else:
                 g.add_edge(key[source], key[node], operands=[place])
     return g
-
-
-def _vertex_names(graph: Graph) -> dict[Node, str]:
-    names: dict[Node, str] = {}
-    taken: set[str] = set()
-    for i, node in enumerate(graph.inputs):
-        name = node.name or f"in{i}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        names[node] = name
-    for i, node in enumerate(graph.nodes):
-        name = f"%{i}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        names[node] = name
-    return names
 
 
 # And back --------------------------------------------------------------------------
