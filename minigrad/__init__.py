@@ -50,7 +50,7 @@ from .ops import random
 from .reporter import Progress, progress
 
 if TYPE_CHECKING:
-    from . import data, testing, viz
+    from . import data, testing, train, viz
     from .checkpoints import load, save
 
 __version__ = "0.1.0"
@@ -65,6 +65,7 @@ newaxis = None
 _LATER = {
     "data": ("minigrad.data", None),
     "testing": ("minigrad.testing", None),
+    "train": ("minigrad.train", None),
     "viz": ("minigrad.viz", None),
     "load": ("minigrad.checkpoints", "load"),
     "save": ("minigrad.checkpoints", "save"),
@@ -137,6 +138,7 @@ __all__ = [
     "tensor",
     "testing",
     "trace",
+    "train",
     "uint8",
     "uint16",
     "uint32",

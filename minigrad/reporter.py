@@ -18,7 +18,7 @@ from math import inf
 from time import perf_counter
 from typing import Any, Generic, Protocol, TextIO, TypeVar
 
-__all__ = ["Progress", "progress"]
+__all__ = ["Progress", "in_notebook", "progress"]
 
 T = TypeVar("T")
 
@@ -180,6 +180,11 @@ def _shell() -> Any:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell if getattr(shell, "kernel", None) is not None else None
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this, so that there is a place for displays."""
+    return _shell() is not None
 
 
 def _screen(stream: TextIO | None) -> Screen:
