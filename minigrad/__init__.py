@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import dtypes, errors, nn, ops, optim
+from . import dtypes, errors, ops
 from .api import (
     Compiled,
     backends,
@@ -47,11 +47,11 @@ from .dtypes import (
 )
 from .ops import *  # noqa: F403  (its __all__ is the list of the array functions)
 from .ops import random
-from .reporter import Progress, progress
 
 if TYPE_CHECKING:
-    from . import data, testing, train, viz
+    from . import data, nn, optim, testing, train, viz
     from .checkpoints import load, save
+    from .reporter import Progress, progress
 
 __version__ = "0.1.0"
 
@@ -63,12 +63,16 @@ newaxis = None
 
 #: Loaded when first used: they need time, or extras.
 _LATER = {
+    "nn": ("minigrad.nn", None),
+    "optim": ("minigrad.optim", None),
     "data": ("minigrad.data", None),
     "testing": ("minigrad.testing", None),
     "train": ("minigrad.train", None),
     "viz": ("minigrad.viz", None),
     "load": ("minigrad.checkpoints", "load"),
     "save": ("minigrad.checkpoints", "save"),
+    "Progress": ("minigrad.reporter", "Progress"),
+    "progress": ("minigrad.reporter", "progress"),
     "load_ipython_extension": ("minigrad.viz.magics", "load_ipython_extension"),
 }
 
@@ -78,7 +82,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
     module, attribute = _LATER[name]
     found = import_module(module)
-    return found if attribute is None else getattr(found, attribute)
+    if attribute is not None:
+        found = getattr(found, attribute)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

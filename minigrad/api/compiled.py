@@ -11,6 +11,7 @@ from typing import Any
 from minigrad.backends import backend_named
 from minigrad.backends.base import Backend
 from minigrad.core.aval import Aval
+from minigrad.core.collector import paused_collector
 from minigrad.core.door import as_tensor, set_array_module
 from minigrad.core.graph import Graph
 from minigrad.core.late import call
@@ -125,7 +126,8 @@ class Compiled:
         with self._lock:
             entry = _first_valid(entries)  # another thread may have been faster
             if entry is None:
-                entry = self._trace(leaves, tree, backend_named(backend))
+                with paused_collector():
+                    entry = self._trace(leaves, tree, backend_named(backend))
                 entries.insert(0, entry)
         if self.signatures > _MANY_SIGNATURES and not self._warned:
             self._warned = True

@@ -10,6 +10,7 @@ import numpy as np
 
 from minigrad.backends.reference import program
 from minigrad.core.aval import Aval, aval
+from minigrad.core.collector import paused_collector
 from minigrad.core.door import as_array, as_tensor, is_number
 from minigrad.core.graph import Graph, is_state
 from minigrad.core.node import Node
@@ -97,10 +98,12 @@ def traced(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Graph, Tape]:
             else:
                 values.append(leaf)
         fresh.append(tree.build(values))
-    with Tape() as tape:
-        out = f(*fresh)
-        outputs, tree = output_nodes(out, "trace")
-    return graph_of(inputs, outputs, tape, tree, getattr(f, "__name__", type(f).__name__)), tape
+    name = getattr(f, "__name__", type(f).__name__)
+    with paused_collector():
+        with Tape() as tape:
+            out = f(*fresh)
+            outputs, tree = output_nodes(out, "trace")
+        return graph_of(inputs, outputs, tape, tree, name), tape
 
 
 def graph_of(
@@ -196,16 +199,17 @@ def grad_graph(graph: Graph, wrt: Any = None, cotangent: Any = None) -> Graph:
         start = None if cotangent is None else as_tensor(cotangent)
     before = recorder.scope, recorder.recording
     recorder.scope, recorder.recording = out.scope, True
-    try:
-        gradients = pullback([out], [seed(out, start, "grad")], targets)
-    finally:
-        recorder.scope, recorder.recording = before
-    return Graph(
-        inputs,
-        [out, *(g.node for g in gradients)],
-        updates=graph.updates,
-        name=f"{graph.name}.grad",
-    )
+    with paused_collector():
+        try:
+            gradients = pullback([out], [seed(out, start, "grad")], targets)
+        finally:
+            recorder.scope, recorder.recording = before
+        return Graph(
+            inputs,
+            [out, *(g.node for g in gradients)],
+            updates=graph.updates,
+            name=f"{graph.name}.grad",
+        )
 
 
 def _targets(graph: Graph, wrt: Any) -> list[Node]:

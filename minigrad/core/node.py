@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from itertools import count
+from operator import attrgetter
 from typing import Any
 
 from .aval import Aval
@@ -13,6 +14,7 @@ from .primitive import Primitive
 __all__ = ["Node", "ancestors"]
 
 _serial: Callable[[], int] = count(1).__next__
+_by_serial: Callable[[Node], int] = attrgetter("serial")
 
 
 class Node:
@@ -105,17 +107,13 @@ def ancestors(
     ``stop`` are returned but not looked behind. Nodes recorded before ``since`` are
     left out. Iterative: a chain of any length is fine.
     """
-    seen: set[Node] = set()
-    todo = [node for node in outputs if node.serial >= since]
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
+    seen = {node for node in outputs if node.serial >= since}
+    found = list(seen)
+    for node in found:  # grows while it is read
         if node not in stop:
-            todo += [i for i in node.inputs if i.serial >= since and i not in seen]
-    return sorted(seen, key=_by_serial)
-
-
-def _by_serial(node: Node) -> int:
-    return node.serial
+            for source in node.inputs:
+                if source not in seen and source.serial >= since:
+                    seen.add(source)
+                    found.append(source)
+    found.sort(key=_by_serial)
+    return found

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from types import CodeType
 from typing import TypeAlias
 
@@ -23,8 +23,8 @@ __all__ = ["Origin", "Where", "here", "where"]
 #: Code object, instruction offset, layer scope, from the outermost layer inwards.
 Where: TypeAlias = tuple[CodeType | None, int, tuple[str, ...]]
 
-_PACKAGE = str(Path(__file__).parent.parent)
-_internal: dict[CodeType, bool] = {}
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120  (loads fast)
+_internal: dict[str, bool] = {}  # by file name: the hash of a code object is slow
 
 
 def where(scope: tuple[str, ...], depth: int = 2) -> Where:
@@ -32,10 +32,10 @@ def where(scope: tuple[str, ...], depth: int = 2) -> Where:
     frame = sys._getframe(depth)
     while True:
         code = frame.f_code
-        inside = _internal.get(code)
+        inside = _internal.get(code.co_filename)
         if inside is None:
             inside = code.co_filename.startswith(_PACKAGE)
-            _internal[code] = inside
+            _internal[code.co_filename] = inside
         if not inside:
             return code, frame.f_lasti, scope
         outer = frame.f_back
@@ -78,7 +78,7 @@ class Origin:
         if self.code is None:
             return "unknown place"
         cell = _cell_number(self.file)
-        place = f"cell {cell}" if cell is not None else Path(self.file).name
+        place = f"cell {cell}" if cell is not None else os.path.basename(self.file)  # noqa: PTH119
         return f"{place}, line {self.line}"
 
     @property

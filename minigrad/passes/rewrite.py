@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.primitive import registry
 
-__all__ = ["Rule", "literal", "make", "make_literal", "rebuild", "rewrite"]
+__all__ = ["Rule", "Step", "literal", "make", "make_literal", "rebuild", "rewrite", "rewriting"]
+
+#: What a pass does at a node whose inputs are final: return it, or what stands for it.
+Step: TypeAlias = Callable[[Node], Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,15 @@ def literal(node: Node) -> Any:
 _MANY_REWRITES = 64  # of one node; a table that needs more does not terminate
 
 
-def rewrite(graph: Graph, rules: Mapping[str, Sequence[Rule]], *, final: bool = False) -> Graph:
-    """Return the graph with rules applied to each node until none fits; rules are by primitive.
+def rewriting(rules: Mapping[str, Sequence[Rule]], *, final: bool = False) -> Step:
+    """Return the step that applies rules, listed by primitive, to a node until none fits.
 
     ``final`` says that no gradient will be derived from the result any more.
     """
 
     def step(node: Node) -> Node:
+        if node.primitive.name not in rules:
+            return node
         for _ in range(_MANY_REWRITES):
             for rule in rules.get(node.primitive.name, ()):
                 other = rule.replace(node)
@@ -83,7 +88,12 @@ def rewrite(graph: Graph, rules: Mapping[str, Sequence[Rule]], *, final: bool = 
                 return node
         raise AssertionError(f"rewriting {node!r} does not come to an end")
 
-    return rebuild(graph, step)
+    return step
+
+
+def rewrite(graph: Graph, rules: Mapping[str, Sequence[Rule]], *, final: bool = False) -> Graph:
+    """Return the graph with rules applied to each node until none fits; see ``rewriting``."""
+    return rebuild(graph, rewriting(rules, final=final))
 
 
 def _may_stand(other: Node, node: Node, final: bool) -> bool:
@@ -108,12 +118,21 @@ def _passed_by(source: Node, kept: Sequence[Node], inputs: Sequence[Node]) -> bo
     return any(kept.count(i) > inputs.count(i) for i in source.inputs)
 
 
-def rebuild(graph: Graph, step: Callable[[Node], Node]) -> Graph:
-    """Return the graph with ``step`` applied to each node, once its inputs are final."""
+def rebuild(graph: Graph, *steps: Step) -> Graph:
+    """Return the graph with the steps applied to each node, once its inputs are final."""
     stands: dict[Node, Node] = {}
     for node in graph.nodes:
-        inputs = tuple([stands.get(i, i) for i in node.inputs])
-        stands[node] = step(node.rebuilt(inputs))
+        stand = node
+        for i in node.inputs:
+            if stands.get(i, i) is not i:
+                stand = node.rebuilt(tuple([stands.get(i, i) for i in node.inputs]))
+                break
+        for step in steps:
+            stand = step(stand)
+        if stand is not node:
+            stands[node] = stand
+    if not stands:
+        return graph
     return Graph(
         graph.inputs,
         [stands.get(n, n) for n in graph.outputs],

@@ -15,29 +15,32 @@ from minigrad.core.tensor import Tensor
 from minigrad.errors import MinigradError
 from minigrad.ops.call import expand
 
-from .rewrite import literal, make_literal, rebuild
+from .rewrite import Step, literal, make_literal, rebuild
 from .rules import MOVES
 
-__all__ = ["fold", "inline", "merge"]
+__all__ = ["fold", "folding", "inline", "merge", "merging"]
 
 _SMALL = 1 << 12  # elements: larger results are cheaper to compute again than to keep
 
 
 def fold(graph: Graph) -> Graph:
-    """Return the graph with operations on literals, and small ones on constants, done.
+    """Return the graph with operations on literals, and small ones on constants, done."""
+    return rebuild(graph, folding(graph))
 
-    A constant without axes is a literal.
-    """
+
+def folding(graph: Graph) -> Step:
+    """Return the step of ``fold``. A constant without axes is a literal."""
     given = set(graph.inputs)
 
     def step(node: Node) -> Node:
         if node.primitive is CONSTANT and node.aval.shape == () and _here(node.value):
             return make_literal(node, node.value.item(), node.aval)
-        if not node.inputs or node.name or node.primitive.kind == "call":
+        if not node.inputs or node.name:
             return node
-        if node.primitive.name in ("barrier", "stop_gradient", "in_range"):
-            return node
-        if any(i.inputs or i in given or not _here(i.value) for i in node.inputs):
+        for i in node.inputs:
+            if i.inputs or i in given or not _here(i.value):
+                return node
+        if node.primitive.name in ("barrier", "stop_gradient", "in_range", "call"):
             return node
         numbers = [literal(i) for i in node.inputs]
         if node.primitive.name in MOVES and None not in numbers:
@@ -49,7 +52,7 @@ def fold(graph: Graph) -> Graph:
         except (MinigradError, ValueError, OverflowError):
             return node  # it will be raised when the graph runs, with the values at hand
 
-    return rebuild(graph, step)
+    return step
 
 
 def _here(value: Any) -> bool:
@@ -73,25 +76,38 @@ def _folded(node: Node) -> Node:
 
 
 def merge(graph: Graph) -> Graph:
-    """Return the graph with equal operations on equal inputs done once."""
+    """Return the graph with equal operations on equal inputs done once; see ``merging``."""
+    return rebuild(graph, merging())
+
+
+def merging(*, final: bool = False) -> Step:
+    """Return the step of ``merge``.
+
+    The gradient with respect to a tagged node counts the uses of that node. An equal one
+    without the tag is therefore not merged with it, unless the result is ``final``.
+    """
     first: dict[Hashable, Node] = {}
 
     def step(node: Node) -> Node:
         if node.primitive is INPUT:
             return node
         found = first.setdefault(_key(node), node)
-        return found if node.name in (None, found.name) else node
+        if node.name == found.name or (final and node.name is None):
+            return found
+        return first.setdefault((_key(node), node.name), node)
 
-    return rebuild(graph, step)
+    return step
 
 
 def _key(node: Node) -> Hashable:
+    if not node.params and node.inputs:
+        return node.primitive, node.inputs, node.aval, node.stopped
     data: Hashable = None
     if node.primitive is CONSTANT:
         small = node.aval.nbytes <= 256 and isinstance(node.value, np.ndarray)
         data = node.value.tobytes() if small else id(node)
-    params = tuple((k, type(v), _exact(v)) for k, v in sorted(node.params.items()))
-    return node.primitive.name, node.inputs, params, node.aval, node.stopped, data
+    params = tuple([(k, type(v), _exact(v)) for k, v in sorted(node.params.items())])
+    return node.primitive, node.inputs, params, node.aval, node.stopped, data
 
 
 def _exact(value: Any) -> Hashable:

@@ -23,15 +23,11 @@ def pushforward(
     inputs: Sequence[Node], tangents: Sequence[Tensor], outputs: Sequence[Node]
 ) -> list[Tensor]:
     """Return the tangent of each output, given those of the inputs."""
-    result = []
-    for output in outputs:
-        dummy = placeholder(output.aval, "cotangent")
-        reached = output.aval.kind == "f" and output in differentiable_path([output], inputs)
-        if not reached:
-            result.append(zeros(output.aval.shape, dtype=output.aval.dtype))
-            continue
-        back = pullback([output], [Tensor(dummy)], inputs)
-        pairs = [(b, t) for b, t in zip(back, tangents, strict=True) if b.node.value is None]
-        (tangent,) = pullback([b.node for b, _ in pairs], [t for _, t in pairs], [dummy])
-        result.append(tangent)
-    return result
+    path = differentiable_path(outputs, inputs)
+    reached = [n for n in dict.fromkeys(outputs) if n in path]
+    dummies = [placeholder(n.aval, "cotangent") for n in reached]
+    back = pullback(reached, [Tensor(d) for d in dummies], inputs)
+    pairs = [(b, t) for b, t in zip(back, tangents, strict=True) if b.node.value is None]
+    forward = pullback([b.node for b, _ in pairs], [t for _, t in pairs], dummies)
+    found = dict(zip(reached, forward, strict=True))
+    return [found[n] if n in found else zeros(n.aval.shape, dtype=n.aval.dtype) for n in outputs]

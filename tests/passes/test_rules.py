@@ -365,3 +365,16 @@ def test_inlining_opens_calls_inside_calls() -> None:
     final = finalise(graph)
     assert "call" not in operations(final)
     np.testing.assert_array_equal(final(np.ones(3)), graph(np.ones(3)))
+
+
+def test_an_equal_operation_without_the_tag_is_not_merged_into_the_tagged_one() -> None:
+    def program(x: Any) -> Any:
+        u = mg.tag(mg.exp(x), "u")
+        return mg.sum(u * u + mg.sin(mg.exp(x)))
+
+    x = np.array([0.5, -1.0])
+    graph = mg.trace(program, x)
+    _, by_tag = graph.simplify().grad(["u"])(x)
+    np.testing.assert_allclose(by_tag, 2.0 * np.exp(x), rtol=1e-15)
+    assert operations(graph.simplify()).count("exp") == 2
+    assert operations(finalise(graph)).count("exp") == 1

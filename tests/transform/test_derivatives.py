@@ -316,3 +316,26 @@ def test_jacobian_has_no_loop_over_rows() -> None:
 
     assert count(3) == count(50)
     assert count_hessian(3) == count_hessian(50)
+
+
+def test_jvp_walks_once_for_all_outputs() -> None:
+    def steps(f: Any) -> int:
+        return len(mg.trace(lambda x, v: mg.jvp(f, (x,), (v,))[1], X, X))
+
+    def chain(x: Any) -> Any:
+        for _ in range(20):
+            x = mg.sin(x)
+        return x
+
+    def many(x: Any) -> list[Any]:
+        y = chain(x)
+        return [y * float(i) for i in range(20)]
+
+    near(mg.jvp(many, (X,), (X,))[1][3], 3.0 * np.asarray(mg.jvp(chain, (X,), (X,))[1]))
+    assert steps(many) < steps(chain) + 20 * 5
+    tangents = mg.jvp(lambda x: (x, mg.sum(x), mg.argmax(x), 2.0, x), (X,), (X,))[1]
+    near(tangents[0], X)
+    near(tangents[1], X.sum())
+    near(tangents[2], 0.0)
+    near(tangents[3], 0.0)
+    near(tangents[4], X)
