@@ -23,6 +23,7 @@ KINDS = {
     "contraction": "Contraction",
     "indexing": "Indexing",
     "windows": "Windows",
+    "collective": "Collectives",
     "call": "Calls",
 }
 

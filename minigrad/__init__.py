@@ -46,7 +46,7 @@ from .dtypes import (
     uint64,
 )
 from .ops import *  # noqa: F403  (its __all__ is the list of the array functions)
-from .ops import random
+from .ops import collective, random
 
 if TYPE_CHECKING:
     from . import data, nn, optim, testing, train, viz
@@ -110,6 +110,7 @@ __all__ = [
     "backends",
     "bool",
     "checkpoint",
+    "collective",
     "compile",
     "data",
     "dtypes",

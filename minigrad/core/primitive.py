@@ -46,6 +46,7 @@ Kind: TypeAlias = Literal[
     "contraction",
     "indexing",
     "windows",
+    "collective",
     "call",
 ]
 

@@ -21,6 +21,7 @@ from .activation import (
     Softplus,
     Tanh,
 )
+from .batch_norm import BatchNorm, SyncBatchNorm
 from .containers import ModuleDict, ModuleList, Sequential
 from .convolution import Conv1d, Conv2d
 from .dense import Embedding, Flatten, Linear, Unflatten
@@ -37,7 +38,7 @@ from .loss import (
     SmoothL1Loss,
 )
 from .module import Module
-from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from .norm import AdaIN, GroupNorm, InstanceNorm, LayerNorm
 from .pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -47,10 +48,14 @@ from .pooling import (
     MaxPool2d,
 )
 from .population import population_statistics
+from .reparametrised import WeightNorm, WeightStandardization
+from .spade import SPADE
 
 __all__ = [
     "ELU",
     "GELU",
+    "SPADE",
+    "AdaIN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
@@ -89,8 +94,11 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
+    "SyncBatchNorm",
     "Tanh",
     "Unflatten",
+    "WeightNorm",
+    "WeightStandardization",
     "functional",
     "init",
     "population_statistics",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from minigrad.core.state import Parameter
 from minigrad.core.tensor import Tensor
-from minigrad.errors import DataError
 from minigrad.ops.kinds import ArrayLike
 
 from . import functional
 from .functional.dropping import check_dropping
 from .module import Module
+from .reparametrised import weight_of
 from .tree import stand_in
 
 __all__ = ["DropConnect", "Dropout"]
@@ -99,14 +98,8 @@ class DropConnect(Module):
         names: Sequence[str] = ("weight",),
     ) -> None:
         check_dropping(p, mode, "DropConnect")
-        if not isinstance(layer, Module):
-            raise DataError(
-                f"DropConnect: {layer!r} is not a layer",
-                fix="DropConnect(nn.Linear(100, 10), p=0.5) drops the weights of the layer",
-            )
-        absent = [name for name in names if not isinstance(getattr(layer, name, None), Parameter)]
-        if absent:
-            raise DataError(f"DropConnect: {layer._title} has no parameter {absent[0]!r}")
+        for name in names:
+            weight_of(layer, name, "DropConnect")
         self.layer = layer
         self.p = p
         self.mode = mode

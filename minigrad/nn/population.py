@@ -9,8 +9,8 @@ from minigrad.core.state import Buffer
 from minigrad.core.tape import no_grad
 from minigrad.errors import DataError
 
+from .batch_norm import BatchNorm
 from .module import Module
-from .norm import BatchNorm
 
 __all__ = ["population_statistics"]
 

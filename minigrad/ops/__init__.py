@@ -5,7 +5,7 @@ Importing this package fills the registry, and gives Tensor its operators and me
 
 from minigrad.core.tensor import functions
 
-from . import composed, getitem, random, windows
+from . import collective, composed, getitem, random, windows
 from .analytic import (
     acos,
     acosh,
@@ -283,4 +283,4 @@ __all__ = [
 functions.update({name: globals()[name] for name in __all__})
 functions.update(getitem=getitem.getitem, to=composed.to)
 
-__all__ += ["random", "windows"]
+__all__ += ["collective", "random", "windows"]

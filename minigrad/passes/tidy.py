@@ -40,7 +40,7 @@ def folding(graph: Graph) -> Step:
         for i in node.inputs:
             if i.inputs or i in given or not _here(i.value):
                 return node
-        if node.primitive.name in ("barrier", "stop_gradient", "in_range", "call"):
+        if node.primitive.name in ("barrier", "stop_gradient", "in_range", "call", "all_reduce"):
             return node
         numbers = [literal(i) for i in node.inputs]
         if node.primitive.name in MOVES and None not in numbers:

@@ -71,6 +71,9 @@ FIRES: dict[tuple[str, str], list[tuple[tuple[Any, ...], Callable[..., Any], lis
         ((narrow(t),), lambda x, c=c: op("div", x, number(c, x)), ["mul"])
         for t, c in [(np.float32, 2.0**100), (np.float16, 2.0**-10), (np.float16, 2.0**12)]
     ],
+    ("all_reduce", "a sum over one"): [
+        ((X,), lambda x: op("all_reduce", x, group=mg.collective.ALONE), [])
+    ],
     ("neg", "-(-x)"): [((X,), lambda x: op("neg", op("neg", x)), [])],
     ("where", "where(c, x, x)"): [((FLAGS, X), lambda c, x: op("where", c, x, x), [])],
     ("bitwise_invert", "not not x"): [

@@ -13,6 +13,7 @@ from .activation import (
     tanh,
 )
 from .classification import accuracy, cross_entropy, nll_loss
+from .conditional import adain
 from .convolution import conv1d, conv2d
 from .dense import embedding, linear, normalize, one_hot
 from .dropping import dropout
@@ -27,9 +28,11 @@ from .pooling import (
 )
 from .probability import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
 from .regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from .reparametrised import weight_norm, weight_standardization
 
 __all__ = [
     "accuracy",
+    "adain",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "avg_pool1d",
@@ -66,4 +69,6 @@ __all__ = [
     "softmax",
     "softplus",
     "tanh",
+    "weight_norm",
+    "weight_standardization",
 ]

@@ -7,22 +7,28 @@ hand. The intermediates are tagged "mu", "var" and "u".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
-from typing import Any
 
-from minigrad.core.door import as_tensor, cast
-from minigrad.core.state import Cell
-from minigrad.core.tape import no_grad
+from minigrad.core.door import as_tensor
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import float16, float32
 from minigrad.errors import MinigradError, ShapeError
 from minigrad.ops.analytic import rsqrt
+from minigrad.ops.collective import Group
 from minigrad.ops.composed import mean, tag
 from minigrad.ops.kinds import ArrayLike
 from minigrad.ops.structural import reshape
-from minigrad.shapes import Axes, Shape, axis_of
+from minigrad.shapes import axis_of
 
 from .activation import floating
+from .moments import (
+    affine,
+    back,
+    check_channels,
+    count,
+    standardise,
+    standardise_together,
+    update,
+    wide,
+)
 from .scoping import scoped
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm"]
@@ -39,6 +45,7 @@ def batch_norm(
     momentum: ArrayLike = 0.1,
     eps: float = 1e-5,
     channel_axis: int = 1,
+    group: Group | None = None,
 ) -> Tensor:
     """Normalise each channel over the batch and all other axes, then scale and shift.
 
@@ -72,6 +79,9 @@ def batch_norm(
         Added to the variance; in the unit of x squared.
     channel_axis
         The axis of the channels.
+    group
+        Processes over whose batches together the statistics are taken, as from
+        ``mg.collective.world()``; None for this process alone.
 
     Raises
     ------
@@ -85,20 +95,23 @@ def batch_norm(
     """
     given = floating(input)
     axis = axis_of(channel_axis, given.ndim, "batch_norm: channel_axis")
-    _check_channels("batch_norm", given, axis, (running_mean, running_var, weight, bias))
-    x = _wide(given)
+    check_channels("batch_norm", given, axis, (running_mean, running_var, weight, bias))
+    x = wide(given)
     shape = tuple(n if a == axis else 1 for a, n in enumerate(x.shape))
     if training or running_mean is None or running_var is None:
         axes = tuple(a for a in range(x.ndim) if a != axis)
-        u, mu, var = _standardise("batch_norm", x, axes, eps)
+        m: float | Tensor = count(x.shape, axes)
+        if group is None:
+            u, mu, var = standardise("batch_norm", x, axes, eps)
+        else:
+            u, mu, var, m = standardise_together("batch_norm", x, axes, eps, group)
         if running_mean is not None and running_var is not None:
-            m = _count(x.shape, axes)
-            _update(running_mean, reshape(mu, -1), momentum)
-            _update(running_var, reshape(var, -1) * (m / (m - 1)), momentum)
+            update(running_mean, reshape(mu, -1), momentum)
+            update(running_var, reshape(var, -1) * (m / (m - 1)), momentum)
     else:
-        mu, var = (reshape(_wide(as_tensor(r)), shape) for r in (running_mean, running_var))
+        mu, var = (reshape(wide(as_tensor(r)), shape) for r in (running_mean, running_var))
         u = tag((x - mu) * rsqrt(var + eps), "u")
-    return _back(_affine(u, weight, bias, shape), given)
+    return back(affine(u, weight, bias, shape), given)
 
 
 @scoped
@@ -138,9 +151,9 @@ def layer_norm(
             operands=[given.node.describe()],
             rule="input is (..., *normalized_shape)",
         )
-    x = _wide(given)
-    u, _, _ = _standardise("layer_norm", x, tuple(range(x.ndim - len(last), x.ndim)), eps, least=1)
-    return _back(_affine(u, weight, bias, last), given)
+    x = wide(given)
+    u, _, _ = standardise("layer_norm", x, tuple(range(x.ndim - len(last), x.ndim)), eps, least=1)
+    return back(affine(u, weight, bias, last), given)
 
 
 @scoped
@@ -179,12 +192,12 @@ def group_norm(
             operands=[given.node.describe()],
             rule="input is (N, C, ...), and num_groups divides C",
         )
-    _check_channels("group_norm", given, 1, (weight, bias))
+    check_channels("group_norm", given, 1, (weight, bias))
     n, channels, *rest = given.shape
-    x = reshape(_wide(given), (n, num_groups, channels // num_groups, *rest))
-    u, _, _ = _standardise("group_norm", x, tuple(range(2, x.ndim)), eps)
+    x = reshape(wide(given), (n, num_groups, channels // num_groups, *rest))
+    u, _, _ = standardise("group_norm", x, tuple(range(2, x.ndim)), eps)
     shape = (channels, *(1,) * len(rest))
-    return _back(_affine(reshape(u, given.shape), weight, bias, shape), given)
+    return back(affine(reshape(u, given.shape), weight, bias, shape), given)
 
 
 @scoped
@@ -227,7 +240,7 @@ def instance_norm(
             operands=[given.node.describe()],
             rule="input is (N, C, spatial...)",
         )
-    _check_channels("instance_norm", given, 1, (running_mean, running_var, weight, bias))
+    check_channels("instance_norm", given, 1, (running_mean, running_var, weight, bias))
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise MinigradError(
@@ -235,84 +248,13 @@ def instance_norm(
                 fix="pass running_mean and running_var, or use_input_stats=True",
             )
         return batch_norm(given, running_mean, running_var, weight, bias, eps=eps)
-    x = _wide(given)
+    x = wide(given)
     axes = tuple(range(2, x.ndim))
-    u, mu, var = _standardise("instance_norm", x, axes, eps)
+    u, mu, var = standardise("instance_norm", x, axes, eps)
     if running_mean is not None and running_var is not None:
-        m = _count(x.shape, axes)
+        m = count(x.shape, axes)
         both = (0, *axes)
-        _update(running_mean, mean(mu, both), momentum)
-        _update(running_var, mean(var, both) * (m / (m - 1)), momentum)
+        update(running_mean, mean(mu, both), momentum)
+        update(running_var, mean(var, both) * (m / (m - 1)), momentum)
     shape = (x.shape[1], *(1,) * len(axes))
-    return _back(_affine(u, weight, bias, shape), given)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Return float16 as float32: its sums overflow at 65504."""
-    return cast(x, float32) if x.dtype == float16 else x
-
-
-def _back(y: Tensor, given: Tensor) -> Tensor:
-    """Return a result in float16 again if the input was."""
-    return cast(y, float16) if given.dtype == float16 else y
-
-
-def _count(shape: Shape, axes: Axes) -> int:
-    return prod(shape[a] for a in axes)
-
-
-def _standardise(
-    what: str, x: Tensor, axes: Axes, eps: float, least: int = 2
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return u, mean and (biased) variance over ``axes``, which are kept with size 1."""
-    m = _count(x.shape, axes)
-    if m < least:
-        raise ShapeError(
-            f"{what}: {m} value{'' if m == 1 else 's'} for each mean and variance, in shape "
-            f"{x.shape}",
-            operands=[x.node.describe()],
-            rule=f"statistics are taken over at least {least} values",
-            fix="use a larger batch, drop a last batch of one example, or call model.eval()",
-        )
-    mu = tag(mean(x, axes, keepdims=True), "mu")
-    centred = x - mu
-    var = tag(mean(centred * centred, axes, keepdims=True), "var")
-    return tag(centred * rsqrt(var + eps), "u"), mu, var
-
-
-def _affine(u: Tensor, weight: ArrayLike | None, bias: ArrayLike | None, shape: Shape) -> Tensor:
-    """Return gamma u + beta, with gamma and beta of this shape."""
-    y = u if weight is None else u * _wide(reshape(as_tensor(weight), shape))
-    return y if bias is None else y + _wide(reshape(as_tensor(bias), shape))
-
-
-def _update(running: ArrayLike, new: Tensor, momentum: ArrayLike) -> None:
-    """Move a running statistic towards a new one; no gradient flows through it."""
-    if not isinstance(running, Cell):
-        raise MinigradError(
-            f"a running statistic must be an mg.Buffer to be updated, got {type(running).__name__}",
-            fix="make it with mg.Buffer(array), or pass None",
-        )
-    with no_grad():
-        present: Any = _wide(as_tensor(running))
-        running.assign(present * (1.0 - momentum) + new * momentum)
-
-
-def _check_channels(
-    what: str, x: Tensor, axis: int, per_channel: Sequence[ArrayLike | None]
-) -> None:
-    if x.ndim < 2:
-        raise ShapeError(
-            f"{what}: input of shape {x.shape} has no batch or no channel axis",
-            operands=[x.node.describe()],
-            rule="input is (m, C, ...)",
-        )
-    for values in per_channel:
-        t = None if values is None else as_tensor(values)
-        if t is not None and t.shape != (x.shape[axis],):
-            raise ShapeError(
-                f"{what}: input has {x.shape[axis]} channels on axis {axis}, "
-                f"{t.name or 'a vector'} has shape {t.shape}",
-                operands=[x.node.describe(), t.node.describe()],
-                fix="check the channel axis; channels last need channel_axis=-1",
-            )
+    return back(affine(u, weight, bias, shape), given)
