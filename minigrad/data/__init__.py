@@ -1,5 +1,6 @@
-"""Data: handwritten digits, IDX files, batches, scaling (floor 7)."""
+"""Data: handwritten digits, IDX files, batches, scaling, augmentation (floor 7)."""
 
+from .augment import Augment, ColourJitter, Crop, Flip, Noise, Rotate, Shift
 from .batches import Batches
 from .idx import read_idx, write_idx
 from .order import stratified_split
@@ -7,6 +8,7 @@ from .scaling import MinMax, Scaler, Standardize
 from .sets import Split, digits, mnist
 
 __all__ = [
-    "Batches", "MinMax", "Scaler", "Split", "Standardize", "digits", "mnist", "read_idx",
-    "stratified_split", "write_idx",
+    "Augment", "Batches", "ColourJitter", "Crop", "Flip", "MinMax", "Noise", "Rotate", "Scaler",
+    "Shift", "Split", "Standardize", "digits", "mnist", "read_idx", "stratified_split",
+    "write_idx",
 ]  # fmt: skip

@@ -86,7 +86,7 @@ def test_a_step_may_be_recorded_as_a_tensor_without_keeping_its_history() -> Non
 @pytest.mark.parametrize("value", [np.ones(2), mg.ones((1,)), "low", [1.0]])
 def test_what_is_not_a_number_is_refused_and_nothing_is_added(value: Any) -> None:
     history = history_of_two_epochs()
-    with pytest.raises(DataError, match="loss is .*not a number"):
+    with pytest.raises(DataError, match=r"loss is .*not a number"):
         history.step(norm=1.0, loss=value)
     assert history.steps.rows == 5
     assert all(len(history.steps[name]) == 5 for name in history.steps)
@@ -148,7 +148,7 @@ def test_the_text_of_a_history_has_the_last_epoch() -> None:
 def test_the_figure_shows_every_column_with_its_name() -> None:
     pytest.importorskip("matplotlib")
     figure = history_of_two_epochs().plot(window=2)
-    losses, others = figure.axes
+    losses, _ = figure.axes
     names = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in figure.axes]
     assert names == [["loss, mean of 2 steps", "test_loss"], ["norm, mean of 2 steps",
                                                             "test_accuracy"]]  # fmt: skip
