@@ -9,9 +9,9 @@ import numpy as np
 from minigrad.core.tape import no_grad, recorder
 from minigrad.dtypes import Array
 from minigrad.errors import DataError, TraceError
-from minigrad.ops.random import Generator, default_generator, permutation
+from minigrad.ops.random import Generator, default_generator, permutation, randint
 
-__all__ = ["fresh_seed", "not_traced", "order", "stratified_split"]
+__all__ = ["bootstrap", "fresh_seed", "not_traced", "order", "stratified_split"]
 
 
 def not_traced(what: str) -> None:
@@ -96,3 +96,34 @@ def stratified_split(
     if second == len(others):
         return chosen, others
     return chosen, _drawn(known, others, second)[0]
+
+
+def bootstrap(*arrays: Array, seed: int = 0) -> tuple[Array, ...]:
+    """Return as many rows as there are, drawn with replacement, the same ones of each array.
+
+    About ``1 - 1 / e``, 63 %, of the rows are drawn at least once. Catalogue row B9.
+
+    Parameters
+    ----------
+    arrays
+        Arrays of equal length: inputs and labels, say.
+    seed
+        Decides which rows.
+
+    Raises
+    ------
+    DataError
+        If there are no rows, or the arrays have different lengths.
+
+    Source: Efron, 1979; Breiman, 1996.
+    """
+    not_traced("bootstrap")
+    lengths = {len(a) for a in arrays}
+    if len(lengths) != 1 or 0 in lengths:
+        raise DataError(
+            f"bootstrap: arrays of lengths {[len(a) for a in arrays]}",
+            rule="all have the same number of rows, at least 1",
+        )
+    with no_grad():
+        rows = randint(lengths.pop(), shape=(len(arrays[0]),), generator=Generator(seed)).numpy()
+    return tuple(np.asarray(a)[rows] for a in arrays)

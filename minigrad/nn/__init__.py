@@ -26,6 +26,13 @@ from .containers import ModuleDict, ModuleList, Sequential
 from .convolution import Conv1d, Conv2d
 from .dense import Embedding, Flatten, Linear, Unflatten
 from .dropout import DropConnect, Dropout
+from .ensemble import (
+    Bagging,
+    geometric_mean,
+    monte_carlo,
+    subnetworks,
+)
+from .folding import fold_dropout
 from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -62,6 +69,7 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Bagging",
     "BatchNorm",
     "Conv1d",
     "Conv2d",
@@ -99,7 +107,11 @@ __all__ = [
     "Unflatten",
     "WeightNorm",
     "WeightStandardization",
+    "fold_dropout",
     "functional",
+    "geometric_mean",
     "init",
+    "monte_carlo",
     "population_statistics",
+    "subnetworks",
 ]
