@@ -1,0 +1,104 @@
+"""The device functions that generated kernels call, as CUDA C; a module holds those it uses.
+
+No header is included: NVRTC's wheel has none. Half precision goes through two conversion
+instructions. ``MG_EMULATED`` is defined where the same text is compiled for a CPU in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["HELPERS", "TYPES", "prelude"]
+
+TYPES: Final = """\
+typedef signed char i8; typedef short i16; typedef int i32; typedef long long i64;
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32;
+typedef unsigned long long u64; typedef float f32; typedef double f64;
+#define MG static __device__ __forceinline__
+"""
+
+#: name: (source, the helpers that it calls). The order of this table is the order in a module.
+HELPERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "mg_pack": (
+        "template <class T, int N> struct __align__(sizeof(T) * N) mg_pack { T at[N]; };",
+        (),
+    ),
+    "mg_half_to_float": (
+        """\
+#ifndef MG_EMULATED
+MG f32 mg_half_to_float(u16 h) { f32 x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h)); return x; }
+#endif""",
+        (),
+    ),
+    "mg_float_to_half": (
+        """\
+#ifndef MG_EMULATED
+MG u16 mg_float_to_half(f32 x) { u16 h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x)); \
+return h; }
+#endif""",
+        (),
+    ),
+    "mg_double_to_half": (
+        """\
+#ifndef MG_EMULATED
+MG u16 mg_double_to_half(f64 x) { u16 h; asm("cvt.rn.f16.f64 %0, %1;" : "=h"(h) : "d"(x)); \
+return h; }
+#endif""",
+        (),
+    ),
+    "mg_round_half": (
+        "MG f32 mg_round_half(f32 x) { return mg_half_to_float(mg_float_to_half(x)); }",
+        ("mg_half_to_float", "mg_float_to_half"),
+    ),
+    "mg_round_half_d": (
+        "MG f32 mg_round_half_d(f64 x) { return mg_half_to_float(mg_double_to_half(x)); }",
+        ("mg_half_to_float", "mg_double_to_half"),
+    ),
+    "mg_divide_signed": (
+        "template <class T, class U> MG T mg_divide_signed(T a, T b) "
+        "{ return b == 0 ? (T)0 : b == (T)-1 ? (T)((U)0 - (U)a) : (T)(a / b); }",
+        (),
+    ),
+    "mg_power": (
+        """\
+template <class T, class U> MG T mg_power(T a, T b) {
+  U result = 1, base = (U)a;
+  for (T rest = b; rest > 0; rest >>= 1) { if (rest & 1) result *= base; base *= base; }
+  return (T)result; }""",
+        (),
+    ),
+    "mg_philox": (
+        """\
+struct mg_words { u32 at[4]; };
+MG mg_words mg_philox(u64 seed, u64 stream, u64 block) {
+  u32 k0 = (u32)seed, k1 = (u32)(seed >> 32);
+  u32 c0 = (u32)block, c1 = (u32)(block >> 32), c2 = (u32)stream, c3 = (u32)(stream >> 32);
+#pragma unroll
+  for (int i = 0; i < 10; ++i) {
+    u32 h0 = __umulhi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
+    u32 h1 = __umulhi(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
+    c0 = h1 ^ c1 ^ k0; c1 = l1; c2 = h0 ^ c3 ^ k1; c3 = l0;
+    k0 += 0x9E3779B9u; k1 += 0xBB67AE85u; }
+  return mg_words{{c0, c1, c2, c3}}; }""",
+        (),
+    ),
+    "mg_word": (
+        "MG u32 mg_word(u64 seed, u64 stream, u64 i) "
+        "{ mg_words w = mg_philox(seed, stream, i >> 2); u32 k = (u32)i & 3u; "
+        "return k < 2 ? (k == 0 ? w.at[0] : w.at[1]) : (k == 2 ? w.at[2] : w.at[3]); }",
+        ("mg_philox",),
+    ),
+}
+
+
+def prelude(names: Iterable[str]) -> str:
+    """Return the types, and the helpers named with all that they call, in a fixed order."""
+    wanted: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in wanted:
+            wanted.add(name)
+            todo += HELPERS[name][1]
+    return TYPES + "".join(f"{HELPERS[n][0]}\n" for n in HELPERS if n in wanted)
