@@ -44,7 +44,14 @@ class MinigradError(Exception):
         The rule itself, when a formula says it better.
     fix
         One repair.
+
+    Attributes
+    ----------
+    layer
+        The layer of the model in which it happened, by its path: ``model.2 (Linear)``.
     """
+
+    layer: str | None = None
 
     def __init__(
         self,
@@ -63,6 +70,8 @@ class MinigradError(Exception):
 
     def __str__(self) -> str:
         lines = [self.message]
+        if self.layer and self.layer not in self.message:
+            lines.append(f"  in     {self.layer}")
         if self.at:
             lines.append(f"  at     {self.at}")
         lines += [f"  with   {operand}" for operand in self.operands]

@@ -83,6 +83,7 @@ def _apply(node: Node, values: list[Any]) -> Any:
         result = node.primitive.reference(*values, **node.params)
     except MinigradError as error:
         error.operands = error.operands or tuple(i.describe() for i in node.inputs)
+        error.layer = error.layer or node.origin.layer
         raise
     except Exception as error:
         error.add_note(f"while computing {node.describe()}")

@@ -82,6 +82,14 @@ class Origin:
         return f"{place}, line {self.line}"
 
     @property
+    def layer(self) -> str | None:
+        """The layer, by its path in the model: ``model.fc1 (Linear)``; None outside of one."""
+        named = [part.partition(":") for part in self.scope if ":" in part]
+        if not named:
+            return None
+        return f"model.{'.'.join(name for name, _, _ in named)} ({named[-1][2]})"
+
+    @property
     def target(self) -> str | None:
         """The variable that the source line assigns, ``h`` in ``h = relu(x @ w)``."""
         return _target(self.text)

@@ -93,10 +93,7 @@ class Module:
             try:
                 out = self.forward(*args, **kwargs)
             except MinigradError as error:
-                if "layer" not in vars(error):  # the innermost one names it
-                    vars(error)["layer"] = self._title
-                    if self._title not in error.message:
-                        error.add_note(f"in {self._title}")
+                error.layer = error.layer or self._title  # the innermost one names it
                 raise
         note_call(self, out)
         return out
@@ -149,9 +146,9 @@ class Module:
 
     @property
     def _title(self) -> str:
-        """The path in the model and what the module is: ``fc1 (Linear 784 -> 100)``."""
+        """The path in the model and what the module is: ``model.fc1 (Linear 784 -> 100)``."""
         path, brief = self._info.path, self._brief()
-        return f"{path} ({brief})" if path else brief
+        return f"model.{path} ({brief})" if path else brief
 
     def _brief(self) -> str:
         """Return the kind and the sizes, for error messages."""
@@ -397,7 +394,8 @@ class Module:
         ----------
         example_args
             Arguments of ``forward``, as arrays or as ``mg.spec(shape)``. With them the
-            table has output shapes too. Nothing is computed, and no state changes.
+            table has output shapes and numbers of operations too. Nothing is computed,
+            and no state changes.
         """
         return summarise(self, example_args)
 

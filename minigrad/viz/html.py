@@ -161,6 +161,14 @@ def _module(model: Any) -> dict[str, Any]:
     }
 
 
+def _summary(summary: Any) -> dict[str, Any]:
+    """Return the table of ``model.summary()``."""
+    cells = [row.cells for row in summary.rows]
+    title = f"<div><b>{escape(summary.title)}</b></div>"
+    body = html_table(summary.head, cells, summary.numbers)
+    return {"text/html": f"{title}{body}<div>{escape(summary.totals)}</div>"}
+
+
 def _gradient_text(own: list[tuple[str, Any]]) -> str:
     norms = []
     for name, parameter in own:
@@ -218,5 +226,6 @@ def _compiled(function: Any) -> dict[str, Any]:
 register(Graph, _graph)
 register(Tensor, _tensor)
 register("Module", _module)
+register("Summary", _summary)
 register("GradientReport", _report)
 register("Compiled", _compiled)

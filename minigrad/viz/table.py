@@ -11,9 +11,9 @@ from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import short
+from minigrad.ops.costs import flops
 
 from .anatomy import anatomy
-from .costs import flops
 from .labels import byte_text, place_text
 from .scopes import path_text
 from .symbols import VIEWS

@@ -148,7 +148,7 @@ def test_shape_errors_name_the_layer_by_its_path() -> None:
         def forward(self, x):
             return self.fc1(x)
 
-    pattern = r"^fc1 \(Linear 784 -> 100\): input has 768 features"
+    pattern = r"^model\.fc1 \(Linear 784 -> 100\): input has 768 features"
     with pytest.raises(mg.errors.ShapeError, match=pattern) as caught:
         Net()(np.zeros((5, 768)))
     assert "f64[5, 768]" in str(caught.value)

@@ -108,7 +108,7 @@ def test_p_out_of_range_is_refused_with_the_rule(p) -> None:
         assert "probability of dropping" in str(caught.value)
     layer = nn.Sequential(nn.Dropout(0.5))
     layer[0].p = p
-    with pytest.raises(mg.errors.DataError, match=r"^0 \(Dropout\): p"):
+    with pytest.raises(mg.errors.DataError, match=r"^model\.0 \(Dropout\): p"):
         layer(X)
     with pytest.raises(mg.errors.DataError, match="mode = 'weird'"):
         nn.Dropout(0.5, "weird")

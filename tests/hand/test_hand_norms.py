@@ -125,9 +125,9 @@ def test_intermediates_carry_their_names() -> None:
 def test_shape_errors_name_the_layer() -> None:
     x = np.zeros((2, 5, 3))
     cases = [
-        (nn.LayerNorm(4), r"^0 \(LayerNorm 4\): input of shape \(2, 5, 3\) does not end in"),
-        (nn.GroupNorm(2, 4), r"^0 \(GroupNorm 4 in 2\): .* does not have 4 channels"),
-        (nn.InstanceNorm(4), r"^0 \(InstanceNorm 4\): .* does not have 4 channels"),
+        (nn.LayerNorm(4), r"^model\.0 \(LayerNorm 4\): input of shape \(2, 5, 3\) does not end in"),
+        (nn.GroupNorm(2, 4), r"^model\.0 \(GroupNorm 4 in 2\): .* does not have 4 channels"),
+        (nn.InstanceNorm(4), r"^model\.0 \(InstanceNorm 4\): .* does not have 4 channels"),
     ]
     for layer, pattern in cases:
         with pytest.raises(mg.errors.ShapeError, match=pattern):

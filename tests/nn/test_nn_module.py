@@ -122,15 +122,16 @@ def test_graph_inputs_are_named_by_path_and_by_the_parameters_of_forward() -> No
     assert "n" in str(inspect.signature(Block))  # the class keeps its own
 
 
-def test_errors_carry_the_layer_as_a_note_or_in_the_message() -> None:
+def test_errors_name_the_layer_in_the_message_or_in_a_line_of_its_own() -> None:
     net = Net()
-    with pytest.raises(mg.errors.ShapeError, match=r"^first \(Linear 3 -> 4\): input has 5") as e:
+    pattern = r"^model\.first \(Linear 3 -> 4\): input has 5"
+    with pytest.raises(mg.errors.ShapeError, match=pattern) as e:
         net(np.zeros((1, 5)))
-    assert not hasattr(e.value, "__notes__")
+    assert "  in " not in str(e.value)
     net.blocks[1].scale = mg.Parameter(np.ones(3))
     with pytest.raises(mg.errors.ShapeError, match="do not broadcast") as e:
         net(np.zeros((1, 3)))
-    assert e.value.__notes__ == ["in blocks.1 (Block)"]
+    assert str(e.value).splitlines()[1] == "  in     model.blocks.1 (Block)"
     with pytest.raises(mg.errors.MinigradError, match="Module has no forward"):
         nn.Module()(1)
 
@@ -418,6 +419,39 @@ def test_summary_takes_arrays_and_nested_arguments() -> None:
     table = Net().summary({"a": np.ones((4, 3)), "b": mg.ones((5, 3))}, True)
     assert [row.output for row in table.rows] == [((5, 2),)]
     assert repr(table) == str(table)
+    assert table.operations == (4 + 5) * (2 * 2 * 3 + 2)  # both calls of the layer
+
+
+def test_summary_counts_operations_where_they_are_done() -> None:
+    class Net(nn.Module):
+        def __init__(self):
+            self.conv = nn.Conv2d(2, 4, 3, padding=1)
+            self.head = nn.Sequential(nn.Flatten(), nn.WeightNorm(nn.Linear(4 * 25, 3)))
+
+        def forward(self, x):
+            return self.head(F.relu(self.conv(x)))
+
+    net, m = Net(), 6
+    table = net.summary(mg.spec((m, 2, 5, 5)))
+    assert table.head[-1] == "operations"
+    by_path = {row.path: row for row in table.rows}
+    elements = m * 4 * 25
+    assert by_path["conv"].operations == elements * 2 * 2 * 9 + elements  # with the bias
+    assert by_path[""].operations == 2 * elements  # relu: a comparison and a choice
+    assert by_path["head.0"].operations == 0
+    assert by_path["head.1"].operations == 2 * 300 + 2 * 3 + 300  # v * v, sum; sqrt, /; v * g
+    assert by_path["head.1.layer"].operations == m * 3 * 2 * 100 + m * 3
+    assert by_path["head.1.layer"].output == ((m, 3),)
+    assert table.operations == sum(row.operations for row in table.rows)
+    nodes = mg.trace(net, mg.spec((m, 2, 5, 5))).table().rows
+    assert table.operations == sum(row.flops for row in nodes)
+    assert net.summary().operations is None
+    assert "operations" not in net.summary().head
+    html = table._repr_mimebundle_()["text/html"]
+    assert html.count("<tr>") == len(table.rows) + 1
+    assert f"{table.operations:,} operations" in html
+    line = next(text for text in str(table).splitlines() if text.startswith("(model)"))
+    assert line.endswith(f"{2 * elements:,}")
 
 
 def test_display_is_left_to_the_upper_floor(monkeypatch) -> None:

@@ -50,4 +50,4 @@ def test_repr_shows_the_settings(text) -> None:
 
 def test_an_embeddings_title_has_its_sizes() -> None:
     net = nn.Sequential(nn.Embedding(5, 3))
-    assert net[0]._title == "0 (Embedding 5 x 3)"
+    assert net[0]._title == "model.0 (Embedding 5 x 3)"
