@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable
+import weakref
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from minigrad.backends import backend_named
 from minigrad.backends.base import Backend
@@ -71,7 +72,11 @@ class Compiled:
         update_wrapper(self, function, updated=())
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else partial(self, instance)
+        return self if instance is None else _Method(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the function; a copy traces anew."""
+        return Compiled, (self.function, self.backend)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run for these arguments, after tracing them if their signature is new."""
@@ -103,6 +108,7 @@ class Compiled:
         backend = self.backend or _default[0] or "numpy"
         data: list[Tensor] = []
         key: list[Hashable] = [backend, get_default_dtype(), tree]
+        objects = []
         for leaf in leaves:
             if isinstance(leaf, Aval):  # a type only: for ``graph`` and ``explain``
                 key.append(leaf)
@@ -112,9 +118,10 @@ class Compiled:
                 data.append(as_tensor(leaf))
                 key.append(data[-1].node.aval)
             else:
-                key.append((type(leaf), repr(leaf) if type(leaf) is float else leaf))
+                key.append(_constant_key(leaf))
+                objects.append(leaf)
         try:
-            entries = self._entries.setdefault(tuple(key), [])
+            entries = self._entries_of(tuple(key), objects)
         except TypeError as error:
             raise MinigradError(
                 f"compile: an argument of {self._name} is neither an array nor hashable: {error}",
@@ -138,6 +145,16 @@ class Compiled:
             )
         return entry, data
 
+    def _entries_of(self, key: Hashable, objects: Sequence[Any]) -> list[_Entry]:
+        """Return what is compiled for a signature, until an object that it names is gone."""
+        found = self._entries.get(key)
+        if found is None:
+            found = self._entries.setdefault(key, [])
+            for x in objects:
+                if _has_identity(x):
+                    weakref.finalize(x, _forget, weakref.ref(self), key).atexit = False
+        return found
+
     @property
     def _name(self) -> str:
         return getattr(self.function, "__name__", type(self.function).__name__)
@@ -156,6 +173,9 @@ class Compiled:
         args, kwargs = tree.build(fresh)
         _rename(self.function, args, kwargs, inputs)
         with Tape() as tape:
+            for owner in (*leaves, *_bound_to(self.function)):
+                if hasattr(owner, "_guard"):  # a module, whose attributes the trace may read
+                    owner._guard()
             out = self.function(*args, **kwargs)
             outputs, structure = output_nodes(out, "compile")
             outputs += [g for g in tape.grads.values() if g is not None]
@@ -182,6 +202,58 @@ class Compiled:
             outputs = _with_history(graph, [*(x.node for x in data), *state], outputs)
         assert graph.structure is not None
         return graph.structure.build(outputs)
+
+
+class _Method(partial[Any]):
+    """A compiled method of one object: ``model.step(x)``, ``model.step.explain(x)``."""
+
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """Return the graph traced for these arguments, before optimisation."""
+        return _compiled(self).graph(*self.args, *args, **kwargs)
+
+    def explain(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the plan for these arguments: what runs, in which order."""
+        return _compiled(self).explain(*self.args, *args, **kwargs)
+
+    @property
+    def signatures(self) -> int:
+        """How many times the method was traced, for all objects."""
+        return _compiled(self).signatures
+
+
+def _compiled(method: partial[Any]) -> Compiled:
+    return cast(Compiled, method.func)
+
+
+def _bound_to(function: Any) -> tuple[Any, ...]:
+    """Return the object of a bound method, or the first arguments of a partial function."""
+    return (
+        function.args if isinstance(function, partial) else (getattr(function, "__self__", None),)
+    )
+
+
+def _has_identity(x: Any) -> bool:
+    """Whether an object equals itself alone, as modules and functions do."""
+    plain: Any = object.__hash__
+    return type(x).__hash__ is plain and type(x).__weakrefoffset__ != 0
+
+
+def _constant_key(x: Any) -> Hashable:
+    """Return what stands for an argument that is no array in a signature.
+
+    An object with an identity is not kept alive by what was compiled for it.
+    """
+    if type(x) is float:
+        return float, repr(x)
+    if type(x) is slice:
+        return slice, x.start, x.stop, x.step
+    return type(x), weakref.ref(x) if _has_identity(x) else x
+
+
+def _forget(compiled: weakref.ref[Compiled], key: Hashable) -> None:
+    owner = compiled()
+    if owner is not None:
+        owner._entries.pop(key, None)
 
 
 def _first_valid(entries: list[_Entry]) -> _Entry | None:

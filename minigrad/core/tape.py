@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 
@@ -107,7 +108,8 @@ class Tape:
         self.writes: dict[Cell, Node] = {}
         self.grads: dict[Parameter, Node | None] = {}
         self.grad_reads: dict[Parameter, Node] = {}
-        self.guards: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.guards: dict[tuple[int, str], tuple[Callable[[], Any], str, Any]] = {}
+        self._owners: list[Any] = []  # of guards: none may go, and its id return, meanwhile
         self._captured: dict[Node, Node] = {}
 
     def __enter__(self) -> Tape:
@@ -117,6 +119,9 @@ class Tape:
 
     def __exit__(self, *_: object) -> None:
         recorder.tape, recorder.recording, recorder.scope = self._outer
+        if recorder.tape is not None:
+            recorder.tape._owners += self._owners
+        self._owners = []
 
     def capture(self, node: Node) -> Node:
         """Return a constant for a value that was known before or during tracing.
@@ -165,13 +170,23 @@ class Tape:
         return node
 
     def guard(self, owner: Any, name: str, value: Any) -> None:
-        """Note that the trace depends on a plain attribute, such as ``layer.training``."""
-        self.guards.setdefault((id(owner), name), (owner, name, value))
+        """Note that the trace depends on a plain attribute, such as ``layer.training``.
+
+        The owner is not kept alive after the trace: nobody can change what is gone.
+        """
+        if (id(owner), name) not in self.guards:
+            weak = type(owner).__weakrefoffset__ != 0
+            self.guards[id(owner), name] = ref(owner) if weak else lambda: owner, name, value
+            self._owners.append(owner)
 
     @property
     def valid(self) -> bool:
         """Whether every attribute that the trace depended on still has its value."""
-        return all(getattr(o, name) == value for o, name, value in self.guards.values())
+        for owner, name, value in self.guards.values():
+            present = owner()
+            if present is not None and getattr(present, name) != value:
+                return False
+        return True
 
 
 def guarded(owner: Any, name: str, value: Any) -> Any:
