@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 __all__ = [
     "BackendUnavailable",
     "CheckpointError",
+    "CompileError",
     "DataError",
     "DtypeError",
     "GradientMismatch",
@@ -145,6 +146,14 @@ class CheckpointError(MinigradError, ValueError):
     """A checkpoint cannot be read, or does not fit the object it is loaded into.
 
     The objects passed to ``mg.load`` are left exactly as they were.
+    """
+
+
+class CompileError(MinigradError, RuntimeError):
+    """Native code for a kernel could not be made: a bug in minigrad's code generator.
+
+    The message has LLVM's complaint and the line of the kernel's text that it is about.
+    ``mg.compile(f, backend="numpy")`` computes the same without native code.
     """
 
 
