@@ -104,8 +104,7 @@ class Cell(Tensor):
         return self
 
     def __repr__(self) -> str:
-        kind, name = type(self).__name__, f"{self._name!r}, " if self._name else ""
-        return f"{kind}({name}{Tensor(self.node)!r})"
+        return f"{type(self).__name__}({Tensor(self.node)!r})"
 
     @property
     def requires_grad(self) -> bool:

@@ -30,6 +30,9 @@ __all__ = ["Tensor", "functions"]
 #: What operators and methods call, by name; filled by ``minigrad.ops``.
 functions: dict[str, Callable[..., Tensor]] = {}
 
+#: Versions of the Python Array API standard whose names and meanings are here.
+API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
+
 Method: TypeAlias = "Callable[[Tensor, Any], Tensor]"
 
 
@@ -56,7 +59,6 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_grad", "_trainable", "node")
 
-    __array_ufunc__ = None  # let NumPy arrays on the left hand over to our operators
     node: Node
 
     def __init__(self, node: Node) -> None:
@@ -150,17 +152,28 @@ class Tensor:
         if copy:
             return self.numpy().astype(dtype or self.dtype)
         value = self.value
+        kept = isinstance(value, np.ndarray) and (dtype is None or dtype == value.dtype)
+        if copy is False and not kept:
+            raise ValueError(f"{self.dtype} on {self.device} cannot become {dtype} without a copy")
         array = np.asarray(value if isinstance(value, np.ndarray) else value.get(), dtype)
         if array is value:
             array = array.view()
             array.flags.writeable = False
         return array
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return functions["array_ufunc"](ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, _: Any, args: Any, options: Any) -> Any:
+        return functions["array_function"](function, args, options)
+
     def __dlpack__(self, **options: Any) -> Any:
         value = self.value
         if isinstance(value, np.ndarray) and not (
             value.flags.writeable and value.flags.c_contiguous
         ):
+            if options.get("copy") is False:
+                raise BufferError("a read-only array, or a view, is not exported without a copy")
             value = value.copy()  # NumPy refuses to export a read-only array
         return value.__dlpack__(**options)
 
@@ -168,6 +181,8 @@ class Tensor:
         return self.value.__dlpack_device__()  # type: ignore[no-any-return]
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        if api_version not in (None, *API_VERSIONS):
+            raise ValueError(f"Array API {api_version!r}: versions here are {API_VERSIONS}")
         return sys.modules["minigrad"]
 
     def __bool__(self) -> bool:
@@ -328,9 +343,13 @@ class Tensor:
         return functions["bitwise_invert"](self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented
         return functions["equal"](self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented
         return functions["not_equal"](self, other)
 
     __hash__ = object.__hash__

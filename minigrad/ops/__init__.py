@@ -5,7 +5,7 @@ Importing this package fills the registry, and gives Tensor its operators and me
 
 from minigrad.core.tensor import functions
 
-from . import collective, composed, getitem, random, windows
+from . import collective, composed, getitem, interop, random, windows
 from .analytic import (
     acos,
     acosh,
@@ -35,7 +35,6 @@ from .arithmetic import (
     astype,
     ceil,
     clip,
-    copysign,
     divide,
     floor,
     floor_divide,
@@ -53,6 +52,7 @@ from .arithmetic import (
     trunc,
 )
 from .composed import (
+    copysign,
     hypot,
     log2,
     log10,
@@ -140,6 +140,17 @@ from .reductions import (
     min,
     prod,
 )
+from .standard import (
+    can_cast,
+    count_nonzero,
+    cumulative_prod,
+    diff,
+    finfo,
+    iinfo,
+    isdtype,
+    positive,
+    result_type,
+)
 from .structural import (
     broadcast_arrays,
     broadcast_to,
@@ -178,13 +189,17 @@ __all__ = [
     "bitwise_xor",
     "broadcast_arrays",
     "broadcast_to",
+    "can_cast",
     "ceil",
     "clip",
     "concat",
     "copysign",
     "cos",
     "cosh",
+    "count_nonzero",
+    "cumulative_prod",
     "cumulative_sum",
+    "diff",
     "divide",
     "einsum",
     "empty",
@@ -195,6 +210,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "finfo",
     "flip",
     "floor",
     "floor_divide",
@@ -204,6 +220,8 @@ __all__ = [
     "greater",
     "greater_equal",
     "hypot",
+    "iinfo",
+    "isdtype",
     "isfinite",
     "isinf",
     "isnan",
@@ -237,12 +255,14 @@ __all__ = [
     "ones_like",
     "pad",
     "permute_dims",
+    "positive",
     "pow",
     "prod",
     "reciprocal",
     "remainder",
     "repeat",
     "reshape",
+    "result_type",
     "roll",
     "round",
     "rsqrt",
@@ -282,5 +302,6 @@ __all__ = [
 
 functions.update({name: globals()[name] for name in __all__})
 functions.update(getitem=getitem.getitem, to=composed.to)
+functions.update(array_ufunc=interop.array_ufunc, array_function=interop.array_function)
 
 __all__ += ["collective", "random", "windows"]

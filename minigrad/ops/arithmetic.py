@@ -21,7 +21,7 @@ from minigrad.core.primitive import (
     Zero,
     register,
 )
-from minigrad.core.tensor import Tensor
+from minigrad.core.tensor import Tensor, functions
 from minigrad.dtypes import DType, DTypeLike, as_dtype, float16, float32, get_default_dtype
 
 from .kinds import (
@@ -391,9 +391,12 @@ def square(x: ArrayLike) -> Tensor:
     return multiply(x, x)
 
 
-def astype(x: ArrayLike, dtype: DTypeLike, *, copy: bool = True) -> Tensor:
+def astype(
+    x: ArrayLike, dtype: DTypeLike, *, copy: bool = True, device: str | None = None
+) -> Tensor:
     """Return x converted to ``dtype``; tensors never alias, so ``copy`` changes nothing."""
-    return cast(as_tensor(x), as_dtype(dtype))
+    found = cast(as_tensor(x), as_dtype(dtype))
+    return found if device in (None, found.device) else functions["to"](found, device)
 
 
 def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Tensor:
@@ -407,15 +410,6 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Tensor:
     if max is not None:
         t = where(greater(t, max), max, t)
     return t
-
-
-def copysign(x1: ArrayLike, x2: ArrayLike) -> Tensor:
-    """Return the magnitude of x1 with the sign of x2, the sign of zero included.
-
-    NaN counts as positive: its sign bit is not looked at.
-    """
-    size = abs(as_float(x1))
-    return where(signbit(x2), -size, size)
 
 
 def signbit(x: ArrayLike) -> Tensor:

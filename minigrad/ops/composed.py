@@ -15,11 +15,10 @@ from minigrad.core.node import Node
 from minigrad.core.tape import INPUT, scope
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import result_type
-from minigrad.shapes import axes_of
 
 from .analytic import exp, log, log1p, sqrt
-from .arithmetic import abs, as_float, as_floats, astype, divide, stop_gradient
-from .kinds import ArrayLike
+from .arithmetic import abs, as_float, as_floats, astype, divide, signbit, stop_gradient
+from .kinds import ArrayLike, axes_in
 from .logic import equal, greater, greater_equal, isfinite, isinf, where
 from .reductions import max
 from .structural import reshape, reshape_p, sum
@@ -53,7 +52,7 @@ def _both_floating(x1: ArrayLike, x2: ArrayLike) -> tuple[Tensor, Tensor]:
 
 
 def _count(x: Tensor, axis: AxisLike, what: str) -> int:
-    return prod(x.shape[a] for a in axes_of(axis, x.ndim, what))
+    return prod(x.shape[a] for a in axes_in(x, axis, what))
 
 
 def mean(x: ArrayLike, axis: AxisLike = None, *, keepdims: bool = False) -> Tensor:
@@ -121,12 +120,22 @@ def sigmoid(x: ArrayLike) -> Tensor:
 
 
 @composed
+def copysign(x1: ArrayLike, x2: ArrayLike) -> Tensor:
+    """Return the magnitude of x1 with the sign of x2, the sign of zero included.
+
+    NaN counts as positive: its sign bit is not looked at.
+    """
+    a, b = _both_floating(x1, x2)
+    size = abs(a)
+    return where(signbit(b), -size, size)
+
+
 def logaddexp(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Return log(exp(x1) + exp(x2)), without overflow."""
     a, b = _both_floating(x1, x2)
     first = greater(a, b)
     high, low = where(first, a, b), where(first, b, a)
-    return high + log1p(exp(where(isinf(high), 0.0, low - high)))
+    return high + log1p(exp(where(equal(high, low) & isinf(high), 0.0, low - high)))
 
 
 def log2(x: ArrayLike) -> Tensor:
@@ -178,8 +187,9 @@ def to(x: Tensor, target: Any) -> Tensor:
 
     A conversion of dtype is recorded. A move to another device is a copy without history.
     """
-    if isinstance(target, str) and target in ("cpu", "numpy", "cupy", "cuda", "gpu"):
-        return _moved(x, "cupy" if target in ("cupy", "cuda", "gpu") else "numpy")
+    place = target.partition(":")[0] if isinstance(target, str) else ""
+    if place in ("cpu", "numpy", "cupy", "cuda", "gpu"):
+        return _moved(x, "numpy" if place in ("cpu", "numpy") else "cupy")
     return astype(x, target)
 
 

@@ -17,9 +17,9 @@ from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import result_type
 from minigrad.errors import ShapeError
-from minigrad.shapes import axis_of, broadcast, is_index
+from minigrad.shapes import broadcast, is_index
 
-from .kinds import ArrayLike, same_dtype, structural
+from .kinds import ArrayLike, axis_in, same_dtype, structural
 from .structural import broadcast_to, matrix_transpose, moveaxis, permute_dims, reshape, sum
 
 _RULE = "(..., n, k) @ (..., k, m) -> (..., n, m)"
@@ -131,8 +131,12 @@ def _batched(a: Tensor, b: Tensor) -> Tensor:
 def vecdot(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1) -> Tensor:
     """Return the sum of products along ``axis``; the other axes broadcast."""
     a, b = as_tensor(x1), as_tensor(x2)
-    if a.shape[axis_of(axis, a.ndim, "vecdot")] != b.shape[axis_of(axis, b.ndim, "vecdot")]:
-        raise ShapeError(f"vecdot: axis {axis} of {a.shape} and {b.shape} has different sizes")
+    if a.shape[axis_in(a, axis, "vecdot")] != b.shape[axis_in(b, axis, "vecdot")]:
+        raise ShapeError(
+            f"vecdot: axis {axis} of {a.shape} and {b.shape} has different sizes",
+            operands=[a.node.describe(), b.node.describe()],
+            fix="choose the axis along which both are vectors",
+        )
     product = a * b
     return sum(product, axis, dtype=product.dtype)
 
@@ -154,13 +158,14 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, *, axes: Any = 2) -> Tensor:
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
         left, right = (list(x) if isinstance(x, Sequence) else [x] for x in axes)
-    left = [axis_of(i, a.ndim, "tensordot") for i in left]
-    right = [axis_of(i, b.ndim, "tensordot") for i in right]
+    left = [axis_in(a, i, "tensordot") for i in left]
+    right = [axis_in(b, i, "tensordot") for i in right]
     if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
         raise ShapeError(
             f"tensordot: contracted sizes differ, {[a.shape[i] for i in left]} and "
             f"{[b.shape[i] for i in right]}",
             operands=[a.node.describe(), b.node.describe()],
+            fix="name the axes in pairs: axes=(of the left, of the right)",
         )
     kept_a = [i for i in range(a.ndim) if i not in left]
     kept_b = [i for i in range(b.ndim) if i not in right]
@@ -175,8 +180,9 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, *, axes: Any = 2) -> Tensor:
 def einsum(formula: str, *operands: ArrayLike) -> Tensor:
     """Return a sum of products of named axes, as in ``einsum("bij,bjk->bik", a, b)``.
 
-    Axes that are missing on the right are summed. Operands are contracted from left
-    to right, each step one matrix product. ``...`` is not supported: name the axes.
+    Axes that are missing on the right are summed. ``...`` stands for the axes that are
+    not named; they broadcast. Operands are contracted from left to right, each step one
+    matrix product.
 
     Raises
     ------
@@ -186,17 +192,25 @@ def einsum(formula: str, *operands: ArrayLike) -> Tensor:
     left, arrow, out = formula.replace(" ", "").partition("->")
     terms = left.split(",")
     xs = [as_tensor(x) for x in operands]
-    if len(terms) != len(xs) or "." in formula:
+    if len(terms) != len(xs):
         raise ShapeError(
             f"einsum: {formula!r} names {len(terms)} operands, got {len(xs)}",
+            operands=[x.node.describe() for x in xs],
             rule='one term of letters per operand, as in "ij,jk->ik"',
+            fix="give each operand a term of its own, separated by commas",
         )
     if not arrow:
-        letters = "".join(terms)
-        out = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+        letters = "".join(terms).replace("...", "")
+        dots = "..." if "..." in left else ""
+        out = dots + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    if "..." in formula:
+        terms, out, xs = _spelled_out(formula, terms, out, xs)
     sizes = _sizes(formula, terms, xs)
     if set(out) - set(sizes) or len(set(out)) != len(out):
-        raise ShapeError(f"einsum: the result {out!r} of {formula!r} must name known axes once")
+        raise ShapeError(
+            f"einsum: the result {out!r} of {formula!r} must name known axes once",
+            fix=f"choose from {', '.join(sizes)}",
+        )
     parts = [_diagonals(t, x) for t, x in zip(terms, xs, strict=True)]
     term, x = parts[0]
     for i, (next_term, y) in enumerate(parts[1:], 1):
@@ -205,6 +219,39 @@ def einsum(formula: str, *operands: ArrayLike) -> Tensor:
     x = _summed(x, tuple(i for i, c in enumerate(term) if c not in out))
     term = "".join(c for c in term if c in out)
     return permute_dims(x, [term.index(c) for c in out])
+
+
+def _spelled_out(
+    formula: str, terms: list[str], out: str, xs: list[Tensor]
+) -> tuple[list[str], str, list[Tensor]]:
+    """Return terms, result and operands with a letter for each axis of ``...``.
+
+    Axes of size 1 that meet a larger one are dropped: the product repeats them.
+    """
+    hidden = [x.ndim - len(t) + 3 if "..." in t else 0 for t, x in zip(terms, xs, strict=True)]
+    if min(hidden) < 0:
+        i = hidden.index(min(hidden))
+        raise ShapeError(
+            f"einsum: {terms[i]!r} in {formula!r} names more axes than shape {xs[i].shape} has",
+            operands=[xs[i].node.describe()],
+            fix="name at most as many axes as the operand has",
+        )
+    letters = [chr(0x2460 + i) for i in range(max(hidden))]  # (1), (2), ... in one character
+    spelled = [
+        t.replace("...", "".join(letters[len(letters) - n :]))
+        for t, n in zip(terms, hidden, strict=True)
+    ]
+    wide = {
+        c
+        for t, x in zip(spelled, xs, strict=True)
+        for c, n in zip(t, x.shape, strict=False)
+        if c in letters and n != 1
+    }
+    for i, (t, x) in enumerate(zip(spelled, xs, strict=True)):
+        drop = [a for a, (c, n) in enumerate(zip(t, x.shape, strict=False)) if n == 1 and c in wide]
+        xs[i] = reshape(x, [n for a, n in enumerate(x.shape) if a not in drop])
+        spelled[i] = "".join(c for a, c in enumerate(t) if a not in drop)
+    return spelled, out.replace("...", "".join(letters)), xs
 
 
 def _summed(x: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -219,10 +266,15 @@ def _sizes(formula: str, terms: list[str], xs: list[Tensor]) -> dict[str, int]:
             raise ShapeError(
                 f"einsum: {term!r} in {formula!r} names {len(term)} axes of shape {x.shape}",
                 operands=[x.node.describe()],
+                fix="give one letter for each axis; ... stands for several",
             )
         for c, n in zip(term, x.shape, strict=True):
             if sizes.setdefault(c, n) != n:
-                raise ShapeError(f"einsum: axis {c!r} in {formula!r} has sizes {sizes[c]} and {n}")
+                raise ShapeError(
+                    f"einsum: axis {c!r} in {formula!r} has sizes {sizes[c]} and {n}",
+                    operands=[x.node.describe() for x in xs],
+                    fix="an axis has one size wherever it is named: rename it in one of them",
+                )
     return sizes
 
 

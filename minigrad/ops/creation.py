@@ -13,10 +13,10 @@ from minigrad.core.door import array_module, as_tensor, cast, is_number
 from minigrad.core.door import full as filled
 from minigrad.core.primitive import Primitive, Sample, register
 from minigrad.core.tape import record
-from minigrad.core.tensor import Tensor
+from minigrad.core.tensor import Tensor, functions
 from minigrad.dtypes import DType, DTypeLike, as_dtype, float64, get_default_dtype, int64
 from minigrad.dtypes import bool as bool_
-from minigrad.errors import DtypeError, ShapeError
+from minigrad.errors import DataError, DtypeError, ShapeError
 from minigrad.shapes import Shape, as_shape
 
 from .kinds import ArrayLike
@@ -99,72 +99,88 @@ def iota(shape: Shape, axis: int = 0, dtype: DType = int64) -> Tensor:
     return _new(iota_p, shape=shape, axis=axis, dtype=dtype)
 
 
-def full(shape: Any, fill_value: ArrayLike, *, dtype: DTypeLike = None) -> Tensor:
+def _placed(x: Tensor, device: Any) -> Tensor:
+    """Return a new tensor on the device that was asked for; None is where it is."""
+    return x if device is None or device == x.device else functions["to"](x, device)
+
+
+def full(
+    shape: Any, fill_value: ArrayLike, *, dtype: DTypeLike = None, device: Any = None
+) -> Tensor:
     """Return a tensor of one value. Without ``dtype``: that of the value, or its default."""
     size = as_shape(shape)
     if not is_number(fill_value):
         value = as_tensor(fill_value)
-        return broadcast_to(value if dtype is None else cast(value, as_dtype(dtype)), size)
+        value = value if dtype is None else cast(value, as_dtype(dtype))
+        return _placed(broadcast_to(value, size), device)
     kinds = {bool: bool_, int: int64, float: get_default_dtype()}
     chosen = kinds[type(fill_value)] if dtype is None else as_dtype(dtype)
-    return _new(full_p, value=fill_value, shape=size, dtype=chosen)
+    return _placed(_new(full_p, value=fill_value, shape=size, dtype=chosen), device)
 
 
 def _default(dtype: DTypeLike) -> DType:
     return get_default_dtype() if dtype is None else as_dtype(dtype)
 
 
-def zeros(shape: Any, *, dtype: DTypeLike = None) -> Tensor:
+def zeros(shape: Any, *, dtype: DTypeLike = None, device: Any = None) -> Tensor:
     """Return a tensor of zeros."""
-    return full(shape, 0, dtype=_default(dtype))
+    return full(shape, 0, dtype=_default(dtype), device=device)
 
 
-def ones(shape: Any, *, dtype: DTypeLike = None) -> Tensor:
+def ones(shape: Any, *, dtype: DTypeLike = None, device: Any = None) -> Tensor:
     """Return a tensor of ones."""
-    return full(shape, 1, dtype=_default(dtype))
+    return full(shape, 1, dtype=_default(dtype), device=device)
 
 
-def empty(shape: Any, *, dtype: DTypeLike = None) -> Tensor:
+def empty(shape: Any, *, dtype: DTypeLike = None, device: Any = None) -> Tensor:
     """Return a tensor of any values: zeros, since a tensor cannot be written to later."""
-    return zeros(shape, dtype=dtype)
+    return zeros(shape, dtype=dtype, device=device)
 
 
-def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: DTypeLike = None) -> Tensor:
+def full_like(
+    x: ArrayLike, /, fill_value: ArrayLike, *, dtype: DTypeLike = None, device: Any = None
+) -> Tensor:
     """Return a tensor of one value with the shape and dtype of x."""
     x = as_tensor(x)
-    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype)
+    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype, device=device)
 
 
-def zeros_like(x: ArrayLike, /, *, dtype: DTypeLike = None) -> Tensor:
+def zeros_like(x: ArrayLike, /, *, dtype: DTypeLike = None, device: Any = None) -> Tensor:
     """Return zeros with the shape and dtype of x."""
-    return full_like(x, 0, dtype=dtype)
+    return full_like(x, 0, dtype=dtype, device=device)
 
 
-def ones_like(x: ArrayLike, /, *, dtype: DTypeLike = None) -> Tensor:
+def ones_like(x: ArrayLike, /, *, dtype: DTypeLike = None, device: Any = None) -> Tensor:
     """Return ones with the shape and dtype of x."""
-    return full_like(x, 1, dtype=dtype)
+    return full_like(x, 1, dtype=dtype, device=device)
 
 
-def empty_like(x: ArrayLike, /, *, dtype: DTypeLike = None) -> Tensor:
+def empty_like(x: ArrayLike, /, *, dtype: DTypeLike = None, device: Any = None) -> Tensor:
     """Return zeros with the shape and dtype of x."""
-    return zeros_like(x, dtype=dtype)
+    return zeros_like(x, dtype=dtype, device=device)
 
 
 def arange(
-    start: float, /, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None
+    start: float,
+    /,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike = None,
+    device: Any = None,
 ) -> Tensor:
     """Return start, start + step, ... before stop: int64 if all three are integers."""
     if stop is None:
         start, stop = 0, start
     start, stop, step = _plain_number(start), _plain_number(stop), _plain_number(step)
     if step == 0:
-        raise ShapeError("arange: the step must not be 0")
+        raise ShapeError("arange: the step must not be 0", fix="use 1 or -1, say")
     whole = all(isinstance(v, int) for v in (start, stop, step))
     wanted = (int64 if whole else get_default_dtype()) if dtype is None else as_dtype(dtype)
     n = max(0, -int((start - stop) // step))
     count = iota((n,), 0, int64 if whole else float64)  # a narrow type cannot count far
     scaled = count if step == 1 else count * step
-    return cast(scaled if start == 0 else scaled + start, wanted)
+    return _placed(cast(scaled if start == 0 else scaled + start, wanted), device)
 
 
 def _plain_number(x: Any) -> float:
@@ -173,21 +189,35 @@ def _plain_number(x: Any) -> float:
 
 
 def linspace(
-    start: float, stop: float, /, num: int, *, dtype: DTypeLike = None, endpoint: bool = True
+    start: float,
+    stop: float,
+    /,
+    num: int,
+    *,
+    dtype: DTypeLike = None,
+    device: Any = None,
+    endpoint: bool = True,
 ) -> Tensor:
     """Return ``num`` evenly spaced numbers from start to stop, stop included if ``endpoint``."""
     wanted = _default(dtype)
     if wanted.kind != "f":
-        raise DtypeError(f"linspace: {wanted} is not floating")
-    return as_tensor(np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted))
+        raise DtypeError(f"linspace: {wanted} is not floating", fix="use mg.arange for integers")
+    line = np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted)
+    return _placed(as_tensor(array_module().asarray(line)), device)
 
 
 def eye(
-    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = None
+    n_rows: int,
+    n_cols: int | None = None,
+    /,
+    *,
+    k: int = 0,
+    dtype: DTypeLike = None,
+    device: Any = None,
 ) -> Tensor:
     """Return a matrix with ones on the k-th diagonal and zeros elsewhere."""
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
-    return cast(equal(iota(shape, 0) + k, iota(shape, 1)), _default(dtype))
+    return _placed(cast(equal(iota(shape, 0) + k, iota(shape, 1)), _default(dtype)), device)
 
 
 def _triangle(x: ArrayLike, k: int, lower: bool) -> Tensor:
@@ -221,15 +251,43 @@ def meshgrid(*arrays: ArrayLike, indexing: str = "xy") -> list[Tensor]:
     return [moveaxis(g, 0, 1) for g in grids] if indexing == "xy" and n > 1 else grids
 
 
-def _from_data(x: ArrayLike, dtype: DTypeLike = None) -> Tensor:
-    return as_tensor(x, None if dtype is None else as_dtype(dtype))
+def asarray(
+    obj: ArrayLike,
+    /,
+    *,
+    dtype: DTypeLike = None,
+    device: Any = None,
+    copy: bool | None = None,
+) -> Tensor:
+    """Return data as a tensor, without a copy where possible; see ``mg.tensor``.
 
-
-def asarray(x: ArrayLike, /, *, dtype: DTypeLike = None, copy: bool | None = None) -> Tensor:
-    """Return x as a tensor, without a copy where possible; see ``mg.tensor``."""
-    return _from_data(x, dtype)
+    Raises
+    ------
+    DataError
+        If a copy is forbidden by ``copy=False``, and needed.
+    """
+    x = as_tensor(obj, None if dtype is None else as_dtype(dtype))
+    if not isinstance(obj, Tensor):
+        foreign = hasattr(obj, "__dlpack__") and not isinstance(obj, np.ndarray)
+        shared = (
+            dtype is None
+            if foreign
+            else (isinstance(obj, np.ndarray) and np.shares_memory(obj, x.value))
+        )
+        if copy is False and not shared:
+            raise DataError(
+                f"asarray: a {type(obj).__name__} cannot become a tensor without a copy",
+                fix="leave out copy=False",
+            )
+        if copy and shared:
+            x = as_tensor(x.value.copy())
+    return _placed(x, device)
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """Return a tensor that shares the memory of any array with ``__dlpack__``."""
-    return _from_data(x if hasattr(x, "dtype") and isinstance(x, np.ndarray) else np.from_dlpack(x))
+    """Return a tensor that shares the memory of any array with ``__dlpack__``.
+
+    ``copy=True`` gives it memory of its own.
+    """
+    shared = as_tensor(x.value if isinstance(x, Tensor) else x)
+    return _placed(as_tensor(shared.value.copy()) if copy else shared, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ def _expanded(x: Tensor, key: tuple[Any, ...]) -> list[Any]:
         raise ShapeError(
             f"too many indices: {used} for shape {x.shape} with {x.ndim} axes",
             operands=[x.node.describe()],
+            fix=f"use at most {x.ndim}; None adds an axis",
         )
     dots = [i for i, p in enumerate(parts) if p is Ellipsis]
     if len(dots) > 1:
@@ -131,6 +132,9 @@ def _converted(part: Any) -> tuple[list[Any], Shape | None]:
     raise DtypeError(
         f"{part!r} is not an index",
         rule="integers, slices, None, ..., arrays of integers or booleans",
+        fix=f"round it: {int(part)}"
+        if isinstance(part, float) and isfinite(part)
+        else "use one of these",
     )
 
 
@@ -140,6 +144,7 @@ def _in_axis(x: Tensor, i: int, axis: int) -> int:
         raise ShapeError(
             f"index {i} is out of range for axis {axis} of size {n}",
             operands=[x.node.describe()],
+            fix=f"use an index from {-n} to {n - 1}" if n else "the axis is empty",
         )
     return i % n
 

@@ -25,11 +25,11 @@ from minigrad.core.primitive import (
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import int64
 from minigrad.errors import DataError, ShapeError
-from minigrad.shapes import axis_of
+from minigrad.shapes import Shape, broadcast
 
 from .arithmetic import astype
 from .creation import iota
-from .kinds import DISCRETE, ArrayLike, batch_elementwise, structural
+from .kinds import DISCRETE, ArrayLike, axis_in, batch_elementwise, structural
 from .logic import less, where
 from .reductions import argsort
 from .structural import broadcast_to, moveaxis, reshape
@@ -198,8 +198,12 @@ def take(x: ArrayLike, indices: ArrayLike, *, axis: int | None = None) -> Tensor
     """
     x, index = as_tensor(x), _as_index(indices, "take")
     if axis is None and x.ndim != 1:
-        raise ShapeError(f"take: shape {x.shape} has {x.ndim} axes, so the axis must be named")
-    at = axis_of(axis or 0, x.ndim, "take")
+        raise ShapeError(
+            f"take: shape {x.shape} has {x.ndim} axes, so the axis must be named",
+            operands=[x.node.describe()],
+            fix="pass axis=",
+        )
+    at = axis_in(x, axis or 0, "take")
     return apply(take_p, (x, checked_index(index, x.shape[at], "index")), {"axis": at})
 
 
@@ -215,19 +219,28 @@ def _as_index(indices: ArrayLike, what: str) -> Tensor:
 def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> Tensor:
     """Return one element of x for each index along ``axis``; other axes run along.
 
+    Both have as many axes; those but ``axis`` broadcast.
+
     Raises
     ------
     DataError
         If an index is out of range.
     """
     x, index = as_tensor(x), _as_index(indices, "take_along_axis")
-    at = axis_of(axis, x.ndim, "take_along_axis")
-    rest = tuple(n for a, n in enumerate(x.shape) if a != at)
-    if index.ndim != x.ndim or rest != tuple(n for a, n in enumerate(index.shape) if a != at):
+    at = axis_in(x, axis, "take_along_axis")
+    try:
+        if index.ndim != x.ndim:
+            raise ShapeError(f"{x.ndim} and {index.ndim} axes")
+        shape = broadcast(_but(x.shape, at, 1), _but(index.shape, at, 1))
+    except ShapeError as error:
         raise ShapeError(
-            f"take_along_axis: shapes {x.shape} and {index.shape} differ outside axis {at}",
+            f"take_along_axis: shapes {x.shape} and {index.shape} do not fit: {error.message}",
             operands=[x.node.describe(), index.node.describe()],
-        )
+            rule=f"the same number of axes; those but axis {at} broadcast",
+            fix="give the indices the shape of x, save along the axis",
+        ) from None
+    x = broadcast_to(x, _but(shape, at, x.shape[at]))
+    index = broadcast_to(index, _but(shape, at, index.shape[at]))
     index = astype(checked_index(index, x.shape[at], "index"), int64)
     shape = index.shape
     flat = index * prod(x.shape[at + 1 :])
@@ -235,6 +248,11 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> T
         if a != at and n > 1:
             flat = flat + iota(shape, a) * prod(x.shape[a + 1 :])
     return apply(take_p, (reshape(x, -1), flat), {"axis": 0})
+
+
+def _but(shape: Shape, axis: int, n: int) -> Shape:
+    """Return a shape with another size of one axis."""
+    return (*shape[:axis], n, *shape[axis + 1 :])
 
 
 def sort(
@@ -254,7 +272,7 @@ def repeat(x: ArrayLike, repeats: int | ArrayLike, /, *, axis: int | None = None
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, -1), 0
-    at = axis_of(axis, x.ndim, "repeat")
+    at = axis_in(x, axis, "repeat")
     if not isinstance(repeats, int):
         counts = np.asarray(repeats)
         if counts.ndim == 1 and len(counts) not in (1, x.shape[at]):

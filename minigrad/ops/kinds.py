@@ -6,7 +6,7 @@ Each fills in what follows from the kind: the type rule's shape part, and how to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, SupportsIndex, TypeAlias, TypeVar
 
 from minigrad.core.apply import apply
 from minigrad.core.aval import Aval, aval
@@ -26,6 +26,7 @@ from minigrad.core.primitive import (
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import DType
 from minigrad.errors import DtypeError, ShapeError
+from minigrad.shapes import Axes, axes_of, axis_of
 
 __all__ = [
     "DISCRETE",
@@ -33,6 +34,8 @@ __all__ = [
     "ArrayLike",
     "Binary",
     "Unary",
+    "axes_in",
+    "axis_in",
     "batch_elementwise",
     "binary_function",
     "elementwise",
@@ -149,6 +152,27 @@ def structural(
             analytic=analytic,
         )
     )
+
+
+def axis_in(x: Tensor, axis: SupportsIndex, what: str, extra: int = 0) -> int:
+    """Return an axis of x counted from the front; an error shows x.
+
+    ``extra`` axes may be new: ``expand_dims`` accepts one more than there are.
+    """
+    try:
+        return axis_of(axis, x.ndim + extra, what)
+    except ShapeError as error:
+        error.operands = (x.node.describe(),)
+        raise
+
+
+def axes_in(x: Tensor, axis: int | Sequence[int] | None, what: str) -> Axes:
+    """Return the sorted axes of x that are meant, all for None; an error shows x."""
+    try:
+        return axes_of(axis, x.ndim, what)
+    except ShapeError as error:
+        error.operands = (x.node.describe(),)
+        raise
 
 
 def same_dtype(name: str, avals: Sequence[Aval]) -> DType:

@@ -17,9 +17,9 @@ from minigrad.core.primitive import Each, Primitive, Sample
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import result_type
 from minigrad.errors import ShapeError
-from minigrad.shapes import as_shape, axes_of, axis_of, integers, is_index, pair
+from minigrad.shapes import as_shape, integers, is_index, pair
 
-from .kinds import ArrayLike, same_dtype, structural
+from .kinds import ArrayLike, axes_in, axis_in, same_dtype, structural
 from .structural import broadcast_to, reshape
 
 Ints = tuple[int, ...]
@@ -179,6 +179,7 @@ def _concat_aval(*xs: Aval, axis: int) -> Aval:
             raise ShapeError(
                 f"concat: {', '.join(str(x.shape) for x in xs[:6])} differ outside axis {axis}",
                 rule="all sizes but that of the joined axis are equal",
+                fix="choose another axis, or mg.stack to join along a new one",
             )
     total = sum(x.shape[axis] for x in xs)
     return aval_of((*first[:axis], total, *first[axis + 1 :]), dtype)
@@ -220,7 +221,7 @@ concat_p: Primitive = structural(
 def flip(x: ArrayLike, *, axis: int | Sequence[int] | None = None) -> Tensor:
     """Return x reversed along ``axis``, along every axis if it is None."""
     x = as_tensor(x)
-    axes = axes_of(axis, x.ndim, "flip")
+    axes = axes_in(x, axis, "flip")
     return apply(flip_p, (x,), {"axes": axes}) if axes else x
 
 
@@ -231,7 +232,7 @@ def concat(arrays: Sequence[ArrayLike], *, axis: int | None = 0) -> Tensor:
     xs = [as_tensor(a) for a in arrays]
     if axis is None:
         xs, axis = [reshape(x, -1) for x in xs], 0
-    at = axis_of(axis, xs[0].ndim, "concat")
+    at = axis_in(xs[0], axis, "concat")
     common = result_type(*(x.dtype for x in xs))
     return apply(concat_p, tuple(cast(x, common) for x in xs), {"axis": at})
 
@@ -244,9 +245,10 @@ def stack(arrays: Sequence[ArrayLike], *, axis: int = 0) -> Tensor:
     if len({x.shape for x in xs}) > 1:
         raise ShapeError(
             f"stack: shapes {', '.join(str(x.shape) for x in xs[:6])} differ",
+            operands=[x.node.describe() for x in xs[:6]],
             fix="mg.concat joins arrays of different sizes along an axis that they have",
         )
-    at = axis_of(axis, xs[0].ndim + 1, "stack")
+    at = axis_in(xs[0], axis, "stack", 1)
     shape = (*xs[0].shape[:at], 1, *xs[0].shape[at:])
     return concat([reshape(x, shape) for x in xs], axis=at)
 
@@ -254,7 +256,7 @@ def stack(arrays: Sequence[ArrayLike], *, axis: int = 0) -> Tensor:
 def unstack(x: ArrayLike, *, axis: int = 0) -> tuple[Tensor, ...]:
     """Return the slices along ``axis``, each without that axis."""
     x = as_tensor(x)
-    at = axis_of(axis, x.ndim, "unstack")
+    at = axis_in(x, axis, "unstack")
     rest = (*x.shape[:at], *x.shape[at + 1 :])
     return tuple(reshape(cut(x, at, i, i + 1), rest) for i in range(x.shape[at]))
 
@@ -268,7 +270,7 @@ def split(x: ArrayLike, sections_or_cut_points: int | Sequence[int], axis: int =
         If the axis does not divide into that many sections.
     """
     x = as_tensor(x)
-    at = axis_of(axis, x.ndim, "split")
+    at = axis_in(x, axis, "split")
     n = x.shape[at]
     if is_index(sections_or_cut_points):
         sections = operator.index(sections_or_cut_points)
@@ -312,7 +314,7 @@ def roll(x: ArrayLike, shift: int | Sequence[int], *, axis: Any = None) -> Tenso
         return reshape(roll(reshape(t, -1), shift, axis=0), t.shape)
     axes = integers(axis)
     for a, s in zip(axes, pair(shift, "shift", len(axes)), strict=True):
-        at = axis_of(a, t.ndim, "roll")
+        at = axis_in(t, a, "roll")
         n = t.shape[at]
         k = s % n if n else 0
         if k:

@@ -15,9 +15,9 @@ from minigrad.core.primitive import ANY, NUMERIC, Domain, Primitive, Sample, che
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import DTypeLike, as_dtype, int64
 from minigrad.errors import ShapeError
-from minigrad.shapes import Axes, axes_of, axis_of, reduced, size
+from minigrad.shapes import Axes, reduced, size
 
-from .kinds import DISCRETE, ArrayLike, structural
+from .kinds import DISCRETE, ArrayLike, axes_in, axis_in, structural
 from .logic import equal
 from .movement import cut, pad
 from .structural import (
@@ -218,7 +218,7 @@ argsort_p: Primitive = structural(
 
 
 def _reduce(p: Primitive, x: Tensor, axis: AxisLike, keepdims: bool) -> Tensor:
-    axes = axes_of(axis, x.ndim, p.name)
+    axes = axes_in(x, axis, p.name)
     return apply(p, (x,), {"axes": axes, "keepdims": keepdims}) if axes else x
 
 
@@ -245,7 +245,7 @@ def _truth(p: Primitive, x: ArrayLike, axis: AxisLike, keepdims: bool, empty: bo
     """Return any or all, as the maximum or minimum of booleans."""
     x = as_tensor(x)
     truth = x if x.dtype.kind == "b" else ~equal(x, 0)
-    axes = axes_of(axis, x.ndim, p.name)
+    axes = axes_in(x, axis, p.name)
     if 0 in (x.shape[a] for a in axes):
         return full(empty, reduced(x.shape, axes, keepdims), truth.dtype)
     return _reduce(p, truth, axis, keepdims)
@@ -266,7 +266,7 @@ def _position(p: Primitive, x: ArrayLike, axis: int | None, keepdims: bool) -> T
     if axis is None:
         found = apply(p, (reshape(x, -1),), {"axis": 0})
         return reshape(found, (1,) * x.ndim) if keepdims else found
-    at = axis_of(axis, x.ndim, p.name)
+    at = axis_in(x, axis, p.name)
     found = apply(p, (x,), {"axis": at})
     return reshape(found, reduced(x.shape, (at,), keepdims=True)) if keepdims else found
 
@@ -301,7 +301,7 @@ def cumulative_sum(
                 fix="pass axis=",
             )
         axis = 0
-    at = axis_of(axis, x.ndim, "cumulative_sum")
+    at = axis_in(x, axis, "cumulative_sum")
     x = cast(x, sum_dtype(x.dtype) if dtype is None else as_dtype(dtype))
     total = apply(cumulative_sum_p, (x,), {"axis": at, "reverse": False})
     if include_initial:
@@ -314,5 +314,5 @@ def argsort(
 ) -> Tensor:
     """Return the indices that sort x along ``axis``; equal elements keep their order."""
     x = as_tensor(x)
-    at = axis_of(axis, x.ndim, "argsort")
+    at = axis_in(x, axis, "argsort")
     return apply(argsort_p, (x,), {"axis": at, "descending": descending})

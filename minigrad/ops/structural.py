@@ -19,8 +19,6 @@ from minigrad.shapes import (
     Axes,
     Shape,
     as_shape,
-    axes_of,
-    axis_of,
     broadcast,
     broadcast_axes,
     integers,
@@ -28,7 +26,7 @@ from minigrad.shapes import (
     resolve_reshape,
 )
 
-from .kinds import ArrayLike, structural
+from .kinds import ArrayLike, axes_in, axis_in, structural
 
 # Repeat and sum -----------------------------------------------------------------
 
@@ -209,14 +207,18 @@ def broadcast_arrays(*arrays: ArrayLike) -> list[Tensor]:
 def reshape(x: ArrayLike, shape: int | Sequence[int], *, copy: bool | None = None) -> Tensor:
     """Return the elements of x in another shape; one size may be -1."""
     x = as_tensor(x)
-    target = resolve_reshape(x.shape, shape)
+    try:
+        target = resolve_reshape(x.shape, shape)
+    except ShapeError as error:
+        error.operands = (x.node.describe(),)
+        raise
     return x if target == x.shape else apply(reshape_p, (x,), {"shape": target})
 
 
 def permute_dims(x: ArrayLike, axes: Sequence[int]) -> Tensor:
     """Return x with its axes in another order: axis i of the result is ``axes[i]`` of x."""
     x = as_tensor(x)
-    order = tuple(axis_of(a, x.ndim, "permute_dims") for a in axes)
+    order = tuple(axis_in(x, a, "permute_dims") for a in axes)
     return x if order == tuple(range(x.ndim)) else apply(permute_dims_p, (x,), {"axes": order})
 
 
@@ -234,11 +236,9 @@ def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Seque
     sources, places = integers(source), integers(destination)
     if len(sources) != len(places):
         raise ShapeError(f"moveaxis: {len(sources)} axes for {len(places)} places")
-    moved = [axis_of(a, x.ndim, "moveaxis") for a in sources]
+    moved = [axis_in(x, a, "moveaxis") for a in sources]
     order = [a for a in range(x.ndim) if a not in moved]
-    for place, a in sorted(
-        zip((axis_of(d, x.ndim, "moveaxis") for d in places), moved, strict=True)
-    ):
+    for place, a in sorted(zip((axis_in(x, d, "moveaxis") for d in places), moved, strict=True)):
         order.insert(place, a)
     return permute_dims(x, order)
 
@@ -246,14 +246,14 @@ def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Seque
 def expand_dims(x: ArrayLike, /, *, axis: int = 0) -> Tensor:
     """Return x with a new axis of size 1 at ``axis``."""
     x = as_tensor(x)
-    at = axis_of(axis, x.ndim + 1, "expand_dims")
+    at = axis_in(x, axis, "expand_dims", 1)
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
 def squeeze(x: ArrayLike, /, axis: int | Sequence[int]) -> Tensor:
     """Return x without the named axes, which must have size 1."""
     x = as_tensor(x)
-    axes = axes_of(axis, x.ndim, "squeeze")
+    axes = axes_in(x, axis, "squeeze")
     wrong = [a for a in axes if x.shape[a] != 1]
     if wrong:
         raise ShapeError(
@@ -276,7 +276,7 @@ def sum(
     Booleans and small integers are summed as int64 (unsigned ones as uint64).
     """
     t = as_tensor(x)
-    axes = axes_of(axis, t.ndim, "sum")
+    axes = axes_in(t, axis, "sum")
     t = cast(t, sum_dtype(t.dtype) if dtype is None else as_dtype(dtype))
     if not axes:
         return t

@@ -66,7 +66,7 @@ def test_repr_shows_values_and_types() -> None:
     assert "shape=(0, 3)" in repr(mg.zeros((0, 3)))
     assert "shape=(1000,)" in repr(mg.zeros(1000))
     assert str(mg.tensor(3.0)) == "tensor(3., dtype=float32)"
-    assert repr(mg.Parameter([1.0], "w")) == "Parameter('w', tensor([1.], dtype=float32, name='w'))"
+    assert repr(mg.Parameter([1.0], "w")) == "Parameter(tensor([1.], dtype=float32, name='w'))"
     assert repr(mg.Buffer([True])) == "Buffer(tensor([ True], dtype=bool))"
 
 

@@ -19,12 +19,13 @@ SOURCES = "\n".join(
     if p.name != Path(__file__).name
 )
 
-#: Python Array API 2024.12, without linear algebra, complex numbers, sets and bit widths.
+#: Python Array API 2024.12, without linear algebra, complex numbers, sets and searches.
 STANDARD = """
     abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan
     atan2 atanh bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift
-    bitwise_xor broadcast_arrays broadcast_to ceil clip concat copysign cos cosh
-    cumulative_sum divide empty empty_like equal exp expand_dims expm1 eye flip floor
+    bitwise_xor broadcast_arrays broadcast_to can_cast ceil clip concat copysign cos cosh
+    count_nonzero cumulative_prod cumulative_sum diff divide finfo iinfo isdtype positive
+    result_type empty empty_like equal exp expand_dims expm1 eye flip floor
     floor_divide from_dlpack full full_like greater greater_equal hypot isfinite isinf isnan
     less less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not
     logical_or logical_xor matmul matrix_transpose max maximum mean meshgrid min minimum
