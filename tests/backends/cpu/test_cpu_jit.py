@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from minigrad.backends.cpu import jit, pieces
 from minigrad.backends.cpu.target import named_target
 from minigrad.errors import CompileError, MinigradError
 
-from .texts import adder, call, long_function, run, start
+from .texts import adder, call, finish, long_function, process, run
 
 
 def test_functions_of_one_text_share_one_load() -> None:
@@ -164,25 +165,13 @@ print("works", len(list(objects.folder().glob("*.objects"))), threading.active_c
 
 
 def test_ctrl_c_stops_a_long_compilation(tmp_path: Path) -> None:
-    child = start(LONG, MINIGRAD_CACHE_DIR=str(tmp_path))
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    with pytest.raises(TimeoutError):  # it is compiling, and would be for long
-        _wait(child, 1.0)
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
-    assert out == "interrupted\nworks 1 1\n"
-    assert (child.returncode, err) == (0, "")
-
-
-def _wait(child: object, seconds: float) -> None:
-    import subprocess
-
-    assert isinstance(child, subprocess.Popen)
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        raise TimeoutError from None
+    with process(LONG, MINIGRAD_CACHE_DIR=str(tmp_path)) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):  # it compiles, and would for long
+            child.wait(1.0)
+        child.send_signal(signal.SIGINT)
+        assert finish(child) == "interrupted\nworks 1 1\n"
 
 
 FORK = """

@@ -11,13 +11,14 @@ import signal
 import struct
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from minigrad.backends.cpu import jit, objects
 
-from .texts import adder, call, run, start
+from .texts import adder, call, finish, process, run
 
 
 @pytest.fixture
@@ -289,10 +290,11 @@ for _ in range(120):
 
 
 def test_several_processes_share_one_folder(folder: Path) -> None:
-    children = [start(WORKER, str(i), MINIGRAD_CACHE_DIR=str(folder)) for i in range(3)]
-    for child in children:
-        out, err = child.communicate(timeout=120)
-        assert (child.returncode, out, err) == (0, "", "")
+    with ExitStack() as stack:
+        place = {"MINIGRAD_CACHE_DIR": str(folder)}
+        children = [stack.enter_context(process(WORKER, str(i), **place)) for i in range(3)]
+        for child in children:
+            assert finish(child) == ""
     assert all(path.suffix == objects.SUFFIX for path in folder.iterdir())
 
 
@@ -318,21 +320,18 @@ while True:
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_a_process_killed_while_writing(folder: Path, compiled: list[str]) -> None:
-    child = start(KILLED, MINIGRAD_CACHE_DIR=str(folder))
-    child.communicate(timeout=60)
-    assert child.returncode == -signal.SIGKILL
+    with process(KILLED, MINIGRAD_CACHE_DIR=str(folder)) as child:
+        assert child.wait(60) == -signal.SIGKILL
     assert [p.suffix for p in folder.iterdir()] == [".tmp"], "unfinished, under another name"
     assert value(adder("f", 5)) == 6
     assert len(compiled) == 1
     moments = random.Random(0)
     for _ in range(6):
-        child = start(WRITER, MINIGRAD_CACHE_DIR=str(folder))
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        time.sleep(moments.uniform(0.0, 0.05))
-        child.kill()
-        child.communicate(timeout=60)
-        for i in range(3):
+        with process(WRITER, MINIGRAD_CACHE_DIR=str(folder)) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            time.sleep(moments.uniform(0.0, 0.05))
+        for i in range(3):  # the process was killed
             assert objects.read(f"key {i}") in (None, (["f"], [bytes([i]) * 300_000]))
 
 

@@ -6,7 +6,8 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,31 @@ def call(name: str, text: str, *types: Any, result: Any = ctypes.c_int64) -> Cal
     return ctypes.CFUNCTYPE(result, *types)(jit.load(text, [name])[name])
 
 
-def start(code: str, *args: str, **environment: str) -> subprocess.Popen[str]:
-    """Start a Python process in which this minigrad and these texts can be imported."""
+@contextmanager
+def process(code: str, *args: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that can import this minigrad and these texts; it ends with the block."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-c", code, *args],
         env=os.environ | {"PYTHONPATH": path} | environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
 
 
-def run(code: str, *args: str, **environment: str) -> str:
-    """Run a Python process to its end, which must be a clean one; return what it printed."""
-    child = start(code, *args, **environment)
+def finish(child: subprocess.Popen[str]) -> str:
+    """Wait for the end of a process, which must be a clean one; return what it printed."""
     out, err = child.communicate(timeout=120)
     assert child.returncode == 0, f"exit code {child.returncode}\n{out}\n{err}"
     assert not err, err
     return out
+
+
+def run(code: str, *args: str, **environment: str) -> str:
+    """Run a Python process to its clean end; return what it printed."""
+    with process(code, *args, **environment) as child:
+        return finish(child)
