@@ -50,7 +50,10 @@ def as_shape(shape: int | Iterable[int]) -> Shape:
     """Return ``shape`` as a tuple; a single integer is a shape of one axis."""
     result = integers(shape)
     if any(n < 0 for n in result):
-        raise ShapeError(f"a shape has no negative sizes, got {result}")
+        raise ShapeError(
+            f"a shape has no negative sizes, got {result}",
+            fix="use sizes from 0; only reshape takes a -1",
+        )
     return result
 
 
@@ -72,7 +75,7 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, what: str) -> Axes:
     given = integers(axis)
     found = sorted(axis_of(a, ndim, what) for a in given)
     if len(set(found)) != len(found):
-        raise ShapeError(f"{what}: an axis is named twice in {given}")
+        raise ShapeError(f"{what}: an axis is named twice in {given}", fix="name each axis once")
     return tuple(found)
 
 

@@ -23,7 +23,10 @@ def notebook_path(name: str) -> Path:
     for folder in (package.parent / "notebooks", package / "notebooks"):
         if (folder / name).exists():
             return folder / name
-    raise BackendUnavailable(f"the notebook {name} is not part of this installation")
+    raise BackendUnavailable(
+        f"the notebook {name} is not part of this installation",
+        fix="run it from a clone of the project, or install the wheel again",
+    )
 
 
 def run(out: Path) -> int:

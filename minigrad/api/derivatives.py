@@ -13,18 +13,18 @@ from typing import Any
 
 from minigrad.core.apply import apply
 from minigrad.core.aval import aval
-from minigrad.core.door import as_tensor, cast
+from minigrad.core.door import as_tensor, cast, is_number
 from minigrad.core.node import Node
 from minigrad.core.tape import placeholder, recorder
 from minigrad.core.tensor import Tensor
-from minigrad.errors import ShapeError
+from minigrad.errors import ShapeError, TraceError
 from minigrad.ops.creation import eye
 from minigrad.ops.structural import moveaxis, reshape, reshape_p
 from minigrad.shapes import axis_of
 from minigrad.transform import batch, check_differentiable, pullback, pushforward, seed
 from minigrad.trees import Tree, flatten, map_leaves
 
-from .tracing import names_of, output_nodes
+from .tracing import is_array, names_of, output_nodes
 
 __all__ = [
     "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp", "vmap",
@@ -88,7 +88,9 @@ def _numbers(argnums: int | Sequence[int], count: int, what: str) -> list[int]:
         )
     found = [n % count for n in given]
     if len(set(found)) != len(found):
-        raise ShapeError(f"{what}: argnums {argnums} names an argument twice")
+        raise ShapeError(
+            f"{what}: argnums {argnums} names an argument twice", fix="name each argument once"
+        )
     return found
 
 
@@ -141,14 +143,40 @@ def value_and_grad(
         with transforming():
             new, aliases, trees = _opened(f, args, argnums, "grad")
             out = f(*new, **kwargs)
-            loss, aux = out if has_aux else (out, None)
-            loss = as_tensor(loss)
+            loss, aux = _with_aux(out) if has_aux else (out, None)
+            loss = _scalar_result(loss)
             start = seed(loss.node, None, "grad")
             gradients = pullback([loss.node], [start], [a.node for a in aliases])
         nested = _closed(_plain(gradients), trees, isinstance(argnums, int))
         return _plain_tree((loss, aux) if has_aux else loss), nested
 
     return value_and_grad_f
+
+
+def _with_aux(out: Any) -> Any:
+    if isinstance(out, tuple) and len(out) == 2:
+        return out
+    raise TraceError(
+        f"grad: with has_aux=True the function returned a {type(out).__name__}",
+        rule="a pair: the scalar to differentiate, and anything else",
+        fix="return (loss, aux), or leave out has_aux",
+    )
+
+
+def _scalar_result(loss: Any) -> Tensor:
+    """Return what a function to be differentiated returned, as a tensor."""
+    if isinstance(loss, Tensor) or is_number(loss) or is_array(loss):
+        return as_tensor(loss)
+    kind = type(loss).__name__
+    raise TraceError(
+        f"grad: the function returned a {kind}",
+        rule="a function to be differentiated returns one scalar tensor",
+        fix="pass has_aux=True to return more than the loss"
+        if isinstance(loss, tuple)
+        else "return the loss"
+        if loss is None
+        else "return a tensor",
+    )
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
@@ -179,7 +207,10 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     def pullback_f(cotangent: Any) -> Any:
         leaves, tree = flatten(cotangent)
         if tree != out_tree:
-            raise ShapeError(f"vjp: {out_tree.size} cotangents are needed, nested as the result")
+            raise ShapeError(
+                f"vjp: {out_tree.size} cotangents are needed, nested as the result",
+                fix="nest the cotangents as the function's result",
+            )
         with transforming():
             pairs = [
                 (n, seed(n, as_tensor(c, n.aval.dtype), "vjp"))
@@ -227,12 +258,13 @@ def _directions(
             fix="nest the tangents as the arguments, with the same keys in the same order",
         )
     found = []
-    for alias, leaf in zip(aliases, leaves, strict=True):
+    for alias, given, leaf in zip(aliases, flatten(list(arguments))[0], leaves, strict=True):
         t = as_tensor(leaf)
         if t.shape != alias.shape:
+            argument = given if isinstance(given, Tensor) else alias
             raise ShapeError(
                 f"{what}: a tangent has shape {t.shape}, its argument {alias.shape}",
-                operands=[alias.node.describe()],
+                operands=[argument.node.describe(), t.node.describe()],
                 fix="give every tangent the shape of its argument",
             )
         found.append(cast(t, alias.dtype))

@@ -18,6 +18,7 @@ from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import DTypeLike, as_dtype, get_default_dtype
 from minigrad.errors import MinigradError, ShapeError, TraceError
+from minigrad.ops.call import expand
 from minigrad.shapes import as_shape
 from minigrad.transform import check_differentiable, pullback, seed
 from minigrad.trees import Tree, flatten
@@ -57,6 +58,7 @@ def output_nodes(out: Any, what: str) -> tuple[list[Node], Tree]:
             raise TraceError(
                 f"{what}: the function returned a {type(leaf).__name__}",
                 rule="a traced function returns tensors, numbers, or nested containers of them",
+                fix="return only these, and keep the rest outside the traced function",
             )
         nodes.append(as_tensor(leaf).node)
     return nodes, tree
@@ -149,6 +151,7 @@ def argument_arrays(graph: Graph, args: Sequence[Any]) -> list[Any]:
         raise ShapeError(
             f"{graph.name}: takes {len(wanted)} arrays, got {len(arrays)}",
             rule=", ".join(f"{n.name}: {n.aval!r}" for n in wanted),
+            fix="pass them in this order, nested as in the trace",
         )
     checked = []
     for node, array in zip(wanted, arrays, strict=True):
@@ -164,11 +167,44 @@ def argument_arrays(graph: Graph, args: Sequence[Any]) -> list[Any]:
 
 
 def run(graph: Graph, args: Sequence[Any]) -> Any:
-    """Run a graph on arguments and return what the traced function returned."""
+    """Run a graph on arguments and return what the traced function returned.
+
+    On arguments without values, in another trace, its operations become part of that.
+    """
+    leaves, _ = flatten(list(args))
+    if any(isinstance(x, Tensor) and x.node.value is None for x in leaves):
+        return _nested(graph, _recorded(graph, leaves))
     arrays = iter(argument_arrays(graph, args))
     inputs = [state_value(n) if is_state(n) else next(arrays) for n in graph.inputs]
     graph.values = program(graph).trace(inputs)
-    results = [Tensor(_leaf(n, graph.values[n])) for n in graph.outputs]
+    return _nested(graph, [Tensor(_leaf(n, graph.values[n])) for n in graph.outputs])
+
+
+def _recorded(graph: Graph, leaves: Sequence[Any]) -> list[Tensor]:
+    """Return the outputs of a graph on tensors, recorded where we are."""
+    given = [as_tensor(x) for x in leaves if is_array(x) or is_number(x)]
+    if [x.node.aval for x in given] != [n.aval for n in graph.arguments]:
+        raise ShapeError(
+            f"{graph.name}: the arguments do not have the shapes and dtypes of the trace",
+            operands=[x.node.describe() for x in given],
+            rule=", ".join(f"{n.name}: {n.aval!r}" for n in graph.arguments),
+            fix="a graph is static: trace the function again for other shapes or dtypes",
+        )
+    rest = iter(given)
+    operands = [Tensor(_present(n)) if is_state(n) else next(rest) for n in graph.inputs]
+    return expand(operands, graph, range(len(graph.outputs)))
+
+
+def _present(node: Node) -> Node:
+    """Return the node of a state input where we are: an input of the trace around us."""
+    if "cell" in node.params:
+        found: Node = node.params["cell"].node
+        return found
+    gradient: Tensor = node.params["gradient"].grad
+    return gradient.node
+
+
+def _nested(graph: Graph, results: Sequence[Tensor]) -> Any:
     if graph.structure is not None:
         return graph.structure.build(results)
     return results[0] if len(results) == 1 else tuple(results)
@@ -216,7 +252,10 @@ def _targets(graph: Graph, wrt: Any) -> list[Node]:
     if wrt is None:
         found = [n for n in graph.inputs if n.aval.kind == "f" and _trainable(n)]
         if not found:
-            raise MinigradError(f"grad: {graph.name} has no floating-point inputs")
+            raise MinigradError(
+                f"grad: {graph.name} has no floating-point inputs",
+                fix="trace it with floating arguments, or name what to differentiate by in wrt",
+            )
         return found
     listed = [wrt] if isinstance(wrt, str | Node | int) else list(wrt)
     targets = []

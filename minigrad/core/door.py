@@ -22,7 +22,7 @@ from .aval import aval
 from .node import Node
 from .primitive import Primitive, registry
 from .tape import INPUT, constant
-from .tensor import Tensor
+from .tensor import Tensor, functions
 
 __all__ = [
     "array_module", "as_array", "as_tensor", "beside", "binary", "cast", "full", "is_number",
@@ -81,10 +81,19 @@ def full(value: float, shape: Shape, dtype: DType, module: Any = None) -> Tensor
 
 
 def as_tensor(x: Any, dtype: DType | None = None) -> Tensor:
-    """Return ``x`` as a tensor: numbers and lists in the default dtype, arrays in theirs."""
+    """Return ``x`` as a tensor: numbers and lists in the default dtype, arrays in theirs.
+
+    Tensors in a list are stacked, and keep their history.
+    """
+    if isinstance(x, list | tuple) and _has_tensor(x):
+        x = functions["stack"]([as_tensor(v) for v in x])
     if isinstance(x, Tensor):
         return x if dtype is None else cast(x, dtype)
     return Tensor(_leaf(x, dtype))
+
+
+def _has_tensor(x: list[Any] | tuple[Any, ...]) -> bool:
+    return any(isinstance(v, Tensor) or (isinstance(v, list | tuple) and _has_tensor(v)) for v in x)
 
 
 def _leaf(x: Any, dtype: DType | None) -> Node:
@@ -105,7 +114,11 @@ def as_array(x: Any, dtype: DType | None = None) -> Any:
     try:
         array = np.asarray(_plain(x))
     except ValueError as error:
-        raise ShapeError(f"nested lists of different lengths: {error}") from error
+        raise ShapeError(
+            "nested lists of different lengths do not make an array",
+            rule="lists at the same depth have the same length",
+            fix="pad the shorter ones, or make a tensor of each",
+        ) from error
     if array.dtype.kind not in "biuf":
         raise DtypeError(
             f"cannot make a tensor of {type(x).__name__} {str(x)[:40]!r}",

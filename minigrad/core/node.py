@@ -90,6 +90,8 @@ class Node:
 
     def describe(self) -> str:
         """Return one line for an error message: name, type, place, source text."""
+        if self.where[0] is None and "value" in self.params:  # a literal, which has no place
+            return f"{self.params['value']}  {self.aval!r}    a Python number"
         return f"{self.name or self.primitive.name}  {self.aval!r}    {self.origin}"
 
     def __repr__(self) -> str:

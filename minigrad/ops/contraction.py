@@ -29,7 +29,11 @@ def _matmul_aval(a: Aval, b: Aval) -> Aval:
     dtype = same_dtype("matmul", (a, b))
     check_kind("matmul", a, NUMERIC)
     if a.ndim < 2 or a.shape[:-2] != b.shape[:-2]:
-        raise ShapeError(f"matmul: batch axes of {a.shape} and {b.shape} differ", rule=_RULE)
+        raise ShapeError(
+            f"matmul: batch axes of {a.shape} and {b.shape} differ",
+            rule=_RULE,
+            fix="expand one of them, so that they broadcast",
+        )
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(
             f"matmul: inner sizes differ, {a.shape[-1]} and {b.shape[-2]}",
@@ -154,6 +158,7 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, *, axes: Any = 2) -> Tensor:
                 f"tensordot: {axes} axes cannot be contracted",
                 operands=[a.node.describe(), b.node.describe()],
                 rule="at least 0, and at most as many as the operands have",
+                fix="contract fewer axes, or name them in pairs",
             )
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:

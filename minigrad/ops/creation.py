@@ -223,7 +223,10 @@ def eye(
 def _triangle(x: ArrayLike, k: int, lower: bool) -> Tensor:
     x = as_tensor(x)
     if x.ndim < 2:
-        raise ShapeError(f"{'tril' if lower else 'triu'}: needs at least 2 axes, got {x.shape}")
+        raise ShapeError(
+            f"{'tril' if lower else 'triu'}: needs at least 2 axes, got {x.shape}",
+            fix="insert an axis first, e.g. mg.expand_dims(x, axis=0)",
+        )
     rows, columns = iota(x.shape, x.ndim - 2), iota(x.shape, x.ndim - 1)
     keep = less_equal(columns, rows + k) if lower else less_equal(rows + k, columns)
     return where(keep, x, filled(0, x.shape, x.dtype))

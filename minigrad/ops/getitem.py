@@ -86,7 +86,10 @@ def _expanded(x: Tensor, key: tuple[Any, ...]) -> list[Any]:
         )
     dots = [i for i, p in enumerate(parts) if p is Ellipsis]
     if len(dots) > 1:
-        raise ShapeError("an index can have only one ellipsis (...)")
+        raise ShapeError(
+            "an index can have only one ellipsis (...)",
+            fix="write : for the axes that the others stand for",
+        )
     for place, mask in masks:
         before = sum(1 for p in parts[:place] if p is not None and p is not Ellipsis)
         if dots and dots[0] < place:
@@ -105,6 +108,7 @@ def _check_mask(x: Tensor, axis: int, mask: Shape) -> None:
             f"a boolean index of shape {mask} does not fit axes of shape {covered}",
             operands=[x.node.describe()],
             rule="a mask has the shape of the axes that it selects from",
+            fix="make the mask from the tensor that it selects from",
         )
 
 

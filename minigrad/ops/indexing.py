@@ -276,9 +276,15 @@ def repeat(x: ArrayLike, repeats: int | ArrayLike, /, *, axis: int | None = None
     if not isinstance(repeats, int):
         counts = np.asarray(repeats)
         if counts.ndim == 1 and len(counts) not in (1, x.shape[at]):
-            raise ShapeError(f"repeat: {len(counts)} repeats for an axis of size {x.shape[at]}")
+            raise ShapeError(
+                f"repeat: {len(counts)} repeats for an axis of size {x.shape[at]}",
+                fix="give one number, or one for each element of the axis",
+            )
         if counts.size and counts.min() < 0:
-            raise ShapeError(f"repeat: {counts.min()} repeats of an element")
+            raise ShapeError(
+                f"repeat: {counts.min()} repeats of an element",
+                fix="repeat each element at least 0 times",
+            )
         return take(x, np.repeat(np.arange(x.shape[at]), counts), axis=at)
     spaced = reshape(x, (*x.shape[: at + 1], 1, *x.shape[at + 1 :]))
     wide = broadcast_to(spaced, (*x.shape[: at + 1], repeats, *x.shape[at + 1 :]))

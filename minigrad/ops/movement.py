@@ -228,7 +228,7 @@ def flip(x: ArrayLike, *, axis: int | Sequence[int] | None = None) -> Tensor:
 def concat(arrays: Sequence[ArrayLike], *, axis: int | None = 0) -> Tensor:
     """Return the arrays joined along ``axis``; flattened first if it is None."""
     if not arrays:
-        raise ShapeError("concat: needs at least one array")
+        raise ShapeError("concat: needs at least one array", fix="pass a list of arrays")
     xs = [as_tensor(a) for a in arrays]
     if axis is None:
         xs, axis = [reshape(x, -1) for x in xs], 0
@@ -241,7 +241,7 @@ def stack(arrays: Sequence[ArrayLike], *, axis: int = 0) -> Tensor:
     """Return the arrays, all of one shape, joined along a new axis."""
     xs = [as_tensor(a) for a in arrays]
     if not xs:
-        raise ShapeError("stack: needs at least one array")
+        raise ShapeError("stack: needs at least one array", fix="pass a list of arrays")
     if len({x.shape for x in xs}) > 1:
         raise ShapeError(
             f"stack: shapes {', '.join(str(x.shape) for x in xs[:6])} differ",

@@ -111,7 +111,11 @@ class Generator:
     def seed(self, seed: int) -> None:
         """Start again with another seed, from 0 to 2**64 - 1."""
         if not 0 <= seed < 2**64:
-            raise DataError(f"seed: {seed} is out of range", rule="from 0 to 2**64 - 1")
+            raise DataError(
+                f"seed: {seed} is out of range",
+                rule="from 0 to 2**64 - 1",
+                fix="pass a non-negative integer",
+            )
         self.key.assign(np.uint64(seed))
         self.stream.assign(np.uint64(0))
 
@@ -210,7 +214,11 @@ def bernoulli(
 ) -> Tensor:
     """Return booleans that are True with probability p, in steps of 2**-24."""
     if not 0.0 <= p <= 1.0:
-        raise DataError(f"bernoulli: p = {p} is not a probability", rule="from 0 to 1")
+        raise DataError(
+            f"bernoulli: p = {p} is not a probability",
+            rule="from 0 to 1",
+            fix="pass the probability of True",
+        )
     return keep_mask(1.0 - p, as_shape(shape), generator)
 
 
@@ -227,7 +235,10 @@ def randint(
         low, high = 0, low
     span = high - low
     if not 0 < span <= 2**32:
-        raise DataError(f"randint: no integers from {low} to {high - 1}, or more than 2**32")
+        raise DataError(
+            f"randint: no integers from {low} to {high - 1}, or more than 2**32",
+            fix="high must be above low, by at most 2**32",
+        )
     words = (generator or default_generator).bits(as_shape(shape))
     scaled = astype(words, uint64) * span >> 32
     return cast(astype(scaled, int64) + low, int64 if dtype is None else as_dtype(dtype))

@@ -121,7 +121,10 @@ prod_p: Primitive = structural(
 def _arg_aval(name: str) -> Any:
     def rule(x: Aval, *, axis: int) -> Aval:
         if x.shape[axis] == 0:
-            raise ShapeError(f"{name}: shape {x.shape} has no elements along axis {axis}")
+            raise ShapeError(
+                f"{name}: shape {x.shape} has no elements along axis {axis}",
+                fix="reduce another axis, or leave out the empty case",
+            )
         return aval_of(reduced(x.shape, (axis,), keepdims=False), int64)
 
     return rule

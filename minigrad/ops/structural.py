@@ -226,7 +226,10 @@ def matrix_transpose(x: ArrayLike) -> Tensor:
     """Return x with its last two axes exchanged."""
     x = as_tensor(x)
     if x.ndim < 2:
-        raise ShapeError(f"mT: needs at least 2 axes, got shape {x.shape}")
+        raise ShapeError(
+            f"mT: needs at least 2 axes, got shape {x.shape}",
+            fix="insert an axis first, e.g. mg.expand_dims(x, axis=0)",
+        )
     return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
@@ -235,7 +238,10 @@ def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Seque
     x = as_tensor(x)
     sources, places = integers(source), integers(destination)
     if len(sources) != len(places):
-        raise ShapeError(f"moveaxis: {len(sources)} axes for {len(places)} places")
+        raise ShapeError(
+            f"moveaxis: {len(sources)} axes for {len(places)} places",
+            fix="give one place for each axis",
+        )
     moved = [axis_in(x, a, "moveaxis") for a in sources]
     order = [a for a in range(x.ndim) if a not in moved]
     for place, a in sorted(zip((axis_in(x, d, "moveaxis") for d in places), moved, strict=True)):

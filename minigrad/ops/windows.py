@@ -33,7 +33,10 @@ def _windows_aval(x: Aval, *, axes: Axes, sizes: Ints, strides: Ints, dilations:
     shape = list(x.shape)
     for a, k, s, d in zip(axes, sizes, strides, dilations, strict=True):
         if min(k, s, d) < 1:
-            raise ShapeError(f"windows: size {k}, stride {s} and dilation {d} must be at least 1")
+            raise ShapeError(
+                f"windows: size {k}, stride {s} and dilation {d} must be at least 1",
+                fix="use at least 1 for each",
+            )
         if d * (k - 1) + 1 > x.shape[a]:
             raise ShapeError(
                 f"windows: a window of {d * (k - 1) + 1} elements does not fit axis {a} of size "

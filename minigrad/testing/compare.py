@@ -138,7 +138,8 @@ class Comparison:
         found = [np.asarray(as_tensor(c).value, np.float64) for c in leaves]
         if [c.shape for c in found] != shapes:
             raise DataError(
-                f"cotangent: shapes {[c.shape for c in found]} do not fit the result's {shapes}"
+                f"cotangent: shapes {[c.shape for c in found]} do not fit the result's {shapes}",
+                fix="give the cotangent the shape of the result",
             )
         return found
 
@@ -192,7 +193,7 @@ class Comparison:
                 rule=f"known names: {', '.join(self.named)}",
                 fix=f"tag it in the function: {unknown[0]} = mg.tag({unknown[0]}, {unknown[0]!r})",
             )
-        return {k: np.asarray(v, np.float64) for k, v in hand.items()}
+        return {name: _written(name, value) for name, value in hand.items()}
 
     def _names(self, wrt: Sequence[str] | None, written: Mapping[str, Any]) -> list[str]:
         """Return what to compare, in backward order: the nearest to the result first."""
@@ -202,6 +203,7 @@ class Comparison:
             raise DataError(
                 f"wrt: no argument or tagged intermediate is called {missing[0]!r}",
                 rule=f"known names: {', '.join(self.named)}",
+                fix="choose one of these, or tag it: mg.tag(x, name)",
             )
         if wrt is not None:
             wanted += [n for n in written if n not in wanted]
@@ -289,6 +291,18 @@ class Comparison:
         graph = Graph(inputs, [part.node])
         arrays = [*self.arrays, *(self.base[w] for w in cut), d_node]
         return np.asarray(Perturbed.values(graph, arrays)[part.node])
+
+
+def _written(name: str, value: Any) -> Array:
+    """Return a hand-written gradient as float64."""
+    found = np.asarray(value if value is not None else np.array(None))
+    if found.dtype.kind not in "biuf":
+        raise DataError(
+            f"hand: the gradient of {name!r} is {found.dtype}, not real numbers",
+            fix="return an array of floats"
+            + (", e.g. its real part" if found.dtype.kind == "c" else ""),
+        )
+    return found.astype(np.float64)
 
 
 def _raise_if_wrong(report: GradientReport, *, vacuous: bool) -> None:

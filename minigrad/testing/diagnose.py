@@ -33,6 +33,12 @@ def diagnose(
     """
     if hand.shape != auto.shape:
         return _shape_mistake(hand, auto)
+    bad = int(np.count_nonzero(~np.isfinite(hand)))
+    if bad:
+        return f"{bad} of {hand.size} elements are not finite numbers"
+    narrow = _narrow(hand, auto)
+    if narrow or _close(hand, auto):
+        return narrow
     factor = _factor(hand, auto)
     if factor is not None:
         return _name_factor(factor, sizes)
@@ -50,6 +56,17 @@ def diagnose(
     return None
 
 
+def _narrow(hand: Array, auto: Array) -> str | None:
+    """Return the narrow dtype in which a nearly right gradient was computed, in words."""
+    for dtype in (np.float16, np.float32):
+        near = 10.0 * float(np.finfo(dtype).eps) * float(np.max(np.abs(auto), initial=0.0))
+        with np.errstate(over="ignore"):
+            fits = np.array_equal(hand.astype(dtype), hand)
+        if fits and np.max(np.abs(hand - auto), initial=0.0) <= near:
+            return f"it was computed in {np.dtype(dtype)}"
+    return None
+
+
 def _shape_mistake(hand: Array, auto: Array) -> str:
     extra = hand.ndim - auto.ndim
     for count in range(1, hand.ndim + 1):
@@ -64,6 +81,9 @@ def _shape_mistake(hand: Array, auto: Array) -> str:
             return f"it has shape {hand.shape} instead of {auto.shape}"
         if hand.ndim == 2 and _close(hand.T, auto):
             return "it is transposed"
+    grown = [m in (1, n) for n, m in zip(hand.shape, auto.shape, strict=False)]
+    if not extra and all(grown) and _close(hand, np.broadcast_to(auto, hand.shape)):
+        return f"it was repeated from {auto.shape} to {hand.shape}"
     why = "more" if extra > 0 or prod(hand.shape) > prod(auto.shape) else "fewer"
     return f"it has shape {hand.shape}, {why} elements than {auto.shape}"
 
@@ -105,8 +125,8 @@ def _fraction(c: float, sizes: Sequence[int]) -> str:
     """Return a factor in the terms of the formula: 2, 1/6, 6/5 for m / (m - 1)."""
     for n in dict.fromkeys(int(s) for s in sizes if s > 1):
         for text, value in (
-            (f"{n}/{n - 1}, as of m and m - 1", n / (n - 1)),
-            (f"{n - 1}/{n}, as of m - 1 and m", (n - 1) / n),
+            (f"{n}/{n - 1}, as of m and m - 1,", n / (n - 1)),
+            (f"{n - 1}/{n}, as of m - 1 and m,", (n - 1) / n),
             (f"{n}", float(n)),
             (f"1/{n}", 1.0 / n),
         ):

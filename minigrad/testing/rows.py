@@ -149,12 +149,12 @@ class RowMaker:
         if not same_shape:
             where = f"shape {hand.shape}, should be {self.auto.shape}"
         else:
-            index = np.unravel_index(int(np.argmax(np.abs(hand - self.auto))), hand.shape)
+            off = np.where(np.isfinite(hand), np.abs(hand - self.auto), np.inf)
+            index = np.unravel_index(int(np.argmax(off)), hand.shape)
             at = tuple(int(i) for i in index)
-            where = (
-                f"relative error {error:.1e} at {at}: {hand[index]:.6g}, should be "
-                f"{self.auto[index]:.6g}"
-            )
+            found, wanted = _told_apart(float(hand[index]), float(self.auto[index]))
+            where = f"relative error {error:.1e} at {at}: {found}, should be {wanted}"
+            mistake = mistake or _how_many(off, self.result.tolerance * self.scale)
         agree = self.result.numeric_error is not None and self.result.ok
         odd = "; automatic and numerical agree" if agree else ""
         likely = f"; {mistake}" if mistake else ""
@@ -164,10 +164,30 @@ class RowMaker:
         """Return the largest difference from the automatic gradient, less rounding."""
         if not self.auto.size:
             return 0.0
+        if not np.all(np.isfinite(other)):
+            return float("nan") if np.any(np.isnan(other)) else float("inf")
         off = float(np.max(np.abs(other.astype(np.float64) - self.auto)))
         if off <= self.rounding:
             return min(off / self.scale, self.result.tolerance) if self.scale else 0.0
         return off / self.scale if self.scale else float("inf")
+
+
+def _told_apart(a: float, b: float) -> tuple[str, str]:
+    """Return two numbers with as many digits as it takes to see that they differ."""
+    for digits in (6, 9, 12, 17):
+        found = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if found[0] != found[1]:
+            break
+    return found
+
+
+def _how_many(off: Array, allowed: float) -> str | None:
+    """Say how many elements are wrong, if others are right."""
+    wrong, size = int(np.count_nonzero(~(off <= allowed))), off.size
+    if not 0 < wrong < size:
+        return None
+    verb = "is" if wrong == 1 else "are"
+    return f"{wrong} of {size} elements {verb} wrong"
 
 
 def _in_kink(nudged: Perturbed, direction: Array, expected: float, size: float) -> bool:

@@ -137,9 +137,17 @@ def _check(
     fold: object, max_nodes: object, backward: str, direction: str, format: str | None
 ) -> None:
     if not isinstance(fold, int | None):
-        raise MinigradError(f"draw: fold={fold!r}", rule="fold is True, False, a number or None")
+        raise MinigradError(
+            f"draw: fold={fold!r}",
+            rule="fold is True, False, a number or None",
+            fix="leave it out to choose by the size of the graph",
+        )
     if not isinstance(max_nodes, int) or max_nodes < 1:
-        raise MinigradError(f"draw: max_nodes={max_nodes!r}", rule="max_nodes is at least 1")
+        raise MinigradError(
+            f"draw: max_nodes={max_nodes!r}",
+            rule="max_nodes is at least 1",
+            fix="use a number of nodes that you can read, e.g. 200",
+        )
     for name, value, allowed in (
         ("backward", backward, ("both", "hide", "only")),
         ("direction", direction, ("TB", "LR")),
@@ -147,7 +155,11 @@ def _check(
     ):
         if value not in allowed:
             listed = ", ".join(repr(a) for a in allowed)
-            raise MinigradError(f"draw: {name}={value!r}", rule=f"{name} is one of {listed}")
+            raise MinigradError(
+                f"draw: {name}={value!r}",
+                rule=f"{name} is one of {listed}",
+                fix="choose one of these",
+            )
 
 
 def _nodes(graph: Graph, wanted: Any) -> frozenset[Node]:

@@ -116,7 +116,10 @@ class Picture:
 
     def _drawn(self, kind: str) -> Scene:
         if self._scene is None:
-            raise BackendUnavailable(f"{self.name}: there is no {kind}, only text. {self.note}")
+            raise BackendUnavailable(
+                f"{self.name}: there is no {kind}, only text. {self.note}",
+                fix="str(picture) is the text",
+            )
         return self._scene
 
     def _rendered(self, kind: str) -> bytes:

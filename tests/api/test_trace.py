@@ -213,3 +213,22 @@ def test_error_inside_a_trace_has_the_line_of_the_user() -> None:
     text = str(caught.value)
     assert "test_trace.py" in text
     assert text.count("f32[") == 2
+
+
+def test_a_graph_called_on_traced_tensors_becomes_part_of_the_trace() -> None:
+    weight = mg.Parameter(np.array([1.0, 2.0, 3.0]), "w")
+    inner = mg.trace(lambda x: {"y": x * weight, "n": mg.sum(x)}, mg.spec((3,), mg.float64))
+
+    def outer(x: Any) -> Any:
+        found = inner(mg.sin(x))
+        return mg.sum(found["y"] * found["n"])
+
+    x = np.array([0.1, 0.2, 0.3])
+    graph = mg.trace(outer, x)
+    assert [n.name for n in graph.inputs] == ["x", "w"]
+    expected = np.sum(np.sin(x) * weight.numpy()) * np.sin(x).sum()
+    np.testing.assert_allclose(graph(x), expected)
+    np.testing.assert_allclose(mg.compile(outer)(x), expected)
+    mg.testing.check_grads(lambda x: mg.vmap(inner)(x)["y"], (np.stack([x, x]),), order=1)
+    with pytest.raises(ShapeError, match="shapes and dtypes of the trace"):
+        mg.trace(lambda x: inner(x), mg.spec((4,), mg.float64))

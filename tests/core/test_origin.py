@@ -70,3 +70,28 @@ def test_several_threads_may_pause_the_collector() -> None:
     last.set()
     thread.join()
     assert gc.isenabled()
+
+
+def test_errors_show_the_operand_its_place_and_a_repair() -> None:
+    x = mg.ones((2, 3))
+    wrong: list[Any] = [
+        lambda: mg.sum(x, axis=2), lambda: x.reshape(4, 2), lambda: x[5], lambda: x[0, 0, 0],
+        lambda: mg.expand_dims(x, axis=4), lambda: mg.concat([x, mg.ones((3, 2))]),
+        lambda: mg.stack([x, mg.ones(2)]), lambda: mg.vecdot(x, mg.ones((2, 4))),
+        lambda: mg.einsum("ij,jk", x, x), lambda: mg.take(x, [0]), lambda: mg.argmax(x, axis=7),
+        lambda: mg.mean(x, axis=(0, 0)), lambda: mg.tensordot(x, x, axes=1),
+    ]  # fmt: skip
+    for f in wrong:
+        with pytest.raises(mg.errors.MinigradError) as caught:
+            f()
+        error = caught.value
+        assert "f32[2, 3]" in "".join(error.operands), error
+        assert "test_origin.py, line" in "".join(error.operands)
+        assert error.at and "test_origin.py, line" in error.at
+        assert error.fix, error
+
+
+def test_a_literal_is_shown_as_the_number_that_it_is() -> None:
+    with pytest.raises(mg.errors.DtypeError) as caught:
+        mg.ones(3) << 1
+    assert caught.value.operands[1].split() == ["1", "f32[3]", "a", "Python", "number"]

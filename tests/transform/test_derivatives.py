@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.errors import NotDifferentiable, ShapeError
+from minigrad.errors import NotDifferentiable, ShapeError, TraceError
 
 X = np.array([0.3, -0.7, 1.1])
 A = np.random.default_rng(0).normal(size=(3, 3))
@@ -339,3 +339,24 @@ def test_jvp_walks_once_for_all_outputs() -> None:
     near(tangents[2], 0.0)
     near(tangents[3], 0.0)
     near(tangents[4], X)
+
+
+@pytest.mark.parametrize(
+    ("f", "options", "message"),
+    [
+        (lambda x: None, {}, "returned a NoneType"),
+        (lambda x: (mg.sum(x), 1), {}, "has_aux=True"),
+        (lambda x: [mg.sum(x)], {}, "returns one scalar tensor"),
+        (lambda x: mg.sum(x), {"has_aux": True}, "a pair"),
+    ],
+)
+def test_what_cannot_be_differentiated_is_named(f: Any, options: Any, message: str) -> None:
+    with pytest.raises(TraceError, match=message):
+        mg.grad(f, **options)(X)
+
+
+def test_tensors_in_a_list_keep_their_history() -> None:
+    near(mg.grad(lambda x: mg.sum(mg.asarray([x * 2.0, [x, 1.0][0], 1.0])))(3.0), 3.0)
+    near(mg.grad(lambda x: mg.max([x, 2.0 * x, 1.0]))(3.0), 2.0)
+    graph = mg.trace(lambda x: mg.asarray([[x, 1.0], [2.0, x]]), mg.spec(()))
+    near(graph(np.float32(5.0)), [[5.0, 1.0], [2.0, 5.0]])

@@ -39,7 +39,9 @@ def test_forward_and_reverse_mode_agree(listed: list[Step], operands: Pair) -> N
     gradients = mg.grad(loss, (0, 1))(*operands)
     assume(all(np.isfinite(g.numpy()).all() for g in gradients))
     along = sum(float(np.sum(g.numpy() * d)) for g, d in zip(gradients, directions, strict=True))
-    near(mg.jvp(loss, operands, directions)[1], along)
+    tangent = mg.jvp(loss, operands, directions)[1]
+    assume(np.isfinite(tangent.numpy()))  # a padded zero has no tangent, and sqrt no slope there
+    near(tangent, along)
     near(mg.compile(lambda x, y: mg.jvp(loss, (x, y), directions)[1])(*operands), along)
 
 
