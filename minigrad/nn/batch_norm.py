@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from minigrad.core.door import as_tensor
@@ -75,6 +77,8 @@ class BatchNorm(Module):
     ------
     Ioffe and Szegedy, 2015. Catalogue rows C1 to C7.
     """
+
+    is_normalisation: ClassVar[bool] = True
 
     weight: Parameter | None
     bias: Parameter | None

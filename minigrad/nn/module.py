@@ -71,6 +71,10 @@ class Module:
     #: Whether calls pass by this module, as with ``ModuleList``: its children carry its name.
     _is_transparent: ClassVar[bool] = False
 
+    #: Whether its own parameters scale and shift what it normalised: penalties and weight
+    #: decay pass them over, whatever their number of axes.
+    is_normalisation: ClassVar[bool] = False
+
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Make a module that can take attributes, whether or not ``__init__`` calls ours."""
         self = object.__new__(cls)

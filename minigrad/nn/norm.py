@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from minigrad.core.door import as_tensor
 from minigrad.core.state import Buffer, Parameter
@@ -53,6 +54,8 @@ class LayerNorm(Module):
     ------
     Ba, Kiros and Hinton, 2016.
     """
+
+    is_normalisation: ClassVar[bool] = True
 
     weight: Parameter | None
     bias: Parameter | None
@@ -132,6 +135,8 @@ class GroupNorm(Module):
     Wu and He, 2018.
     """
 
+    is_normalisation: ClassVar[bool] = True
+
     weight: Parameter | None
     bias: Parameter | None
 
@@ -205,6 +210,8 @@ class InstanceNorm(Module):
     ------
     Ulyanov, Vedaldi and Lempitsky, 2016.
     """
+
+    is_normalisation: ClassVar[bool] = True
 
     weight: Parameter | None
     bias: Parameter | None

@@ -16,8 +16,8 @@ from minigrad.dtypes import DType, float16, float32, float64
 from minigrad.errors import DataError
 
 __all__ = [
-    "Group", "Named", "as_groups", "decay_groups", "is_weight", "listed", "named_parameters",
-    "require", "working_dtype",
+    "Group", "Named", "as_groups", "chosen", "decay_groups", "is_weight", "listed",
+    "named_parameters", "require", "working_dtype",
 ]  # fmt: skip
 
 Named: TypeAlias = tuple[str | None, Parameter]
@@ -256,12 +256,37 @@ def _names(pairs: Sequence[Named], what: str) -> list[str]:
 
 
 def is_weight(name: str, parameter: Tensor) -> bool:  # noqa: ARG001
-    """Whether this is a weight: 2 axes or more, so no bias, and no gamma or beta of a norm."""
+    """Whether this is a weight: 2 axes or more, so no bias."""
     return parameter.ndim >= 2
 
 
+def chosen(
+    source: Any, what: str, wanted: Callable[[str, Parameter], bool] | None
+) -> list[tuple[Named, bool]]:
+    """Return parameters with their names, and whether each is wanted.
+
+    Without ``wanted``: weights are, except those by which a normalisation of the module
+    ``source`` scales (gamma has two axes after LayerNorm over two).
+    """
+    scales: set[int] = set()
+    if callable(getattr(source, "modules", None)):
+        for module in source.modules():
+            if module.is_normalisation:
+                scales |= {id(p) for p in module.parameters(recurse=False)}
+    if callable(getattr(source, "named_parameters", None)):
+        source = source.named_parameters()
+    found = []
+    for name, p in named_parameters(source, what):
+        called = name or p.name
+        if wanted is None:
+            found.append(((called, p), is_weight(called or "", p) and id(p) not in scales))
+        else:
+            found.append(((called, p), bool(wanted(called or "", p))))
+    return found
+
+
 def decay_groups(
-    model: Any, weight_decay: float, decay: Callable[[str, Parameter], bool] = is_weight
+    model: Any, weight_decay: float, decay: Callable[[str, Parameter], bool] | None = None
 ) -> list[dict[str, Any]]:
     """Return two groups for an optimiser: with weight decay, and without.
 
@@ -273,18 +298,15 @@ def decay_groups(
         The factor for the parameters that are to decay.
     decay
         ``decay(name, parameter)`` says whether one is. The default leaves out whatever has
-        fewer than 2 axes: biases, and gamma and beta of normalisations.
+        fewer than 2 axes, biases for one, and, if ``model`` is a module, gamma and beta of
+        its normalisations.
 
     Example
     -------
     ``mg.optim.AdamW(mg.optim.decay_groups(model, 0.01), lr=1e-3)``
     """
-    if callable(getattr(model, "named_parameters", None)):
-        model = model.named_parameters()
-    pairs = named_parameters(model, "decay_groups")
     split: tuple[list[Any], list[Any]] = [], []
-    for name, p in pairs:
-        called = name or p.name
-        split[0 if decay(called or "", p) else 1].append((called, p) if called else p)
+    for (name, p), decays in chosen(model, "decay_groups", decay):
+        split[0 if decays else 1].append((name, p) if name else p)
     found = zip(split, (weight_decay, 0.0), strict=True)
     return [{"params": params, "weight_decay": factor} for params, factor in found if params]

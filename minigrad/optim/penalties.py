@@ -10,7 +10,7 @@ from minigrad.core.tape import scope
 from minigrad.core.tensor import Tensor
 from minigrad.ops import abs, square, sum
 
-from .groups import is_weight, named_parameters, require
+from .groups import chosen, require
 
 __all__ = ["l1_penalty", "l2_penalty"]
 
@@ -18,26 +18,26 @@ Include = Callable[[str, Parameter], bool]
 
 
 def _total(
-    parameters: Any, alpha: float, include: Include, what: str, size: Callable[[Tensor], Tensor]
+    source: Any, alpha: float, include: Include | None, what: str, size: Callable[[Tensor], Tensor]
 ) -> Tensor:
     require(alpha >= 0, f"{what}: alpha = {alpha} is negative")
-    if callable(getattr(parameters, "named_parameters", None)):
-        parameters = parameters.named_parameters()
-    found = named_parameters(parameters, what)
-    chosen = [p for name, p in found if include(name or p.name or "", p)]
+    found = chosen(source, what, include)
+    penalised = [p for (_, p), wanted in found if wanted]
     require(
-        bool(chosen),
+        bool(penalised),
         f"{what}: none of the {len(found)} parameters is penalised",
         "pass include=lambda name, p: True to penalise parameters of fewer than 2 axes too",
     )
     with scope(what):
-        total = sum(size(chosen[0]))
-        for p in chosen[1:]:
+        total = sum(size(penalised[0]))
+        for p in penalised[1:]:
             total = total + sum(size(p))
         return total * alpha
 
 
-def l1_penalty(parameters: Iterable[Any], alpha: float, *, include: Include = is_weight) -> Tensor:
+def l1_penalty(
+    parameters: Iterable[Any], alpha: float, *, include: Include | None = None
+) -> Tensor:
     r"""Return the L1 penalty, whose subgradient is 0 at 0.
 
     .. math:: \alpha \|w\|_1 = \alpha \sum_i |w_i|
@@ -50,14 +50,16 @@ def l1_penalty(parameters: Iterable[Any], alpha: float, *, include: Include = is
         Its strength, not negative.
     include
         ``include(name, parameter)`` says which are penalised; by default those of two axes
-        or more.
+        or more, except gamma and beta of a module's normalisations.
 
     Source: catalogue row G3.
     """
     return _total(parameters, alpha, include, "l1_penalty", abs)
 
 
-def l2_penalty(parameters: Iterable[Any], alpha: float, *, include: Include = is_weight) -> Tensor:
+def l2_penalty(
+    parameters: Iterable[Any], alpha: float, *, include: Include | None = None
+) -> Tensor:
     r"""Return the L2 penalty, whose gradient is alpha w.
 
     .. math:: \frac{\alpha}{2} \|w\|^2 = \frac{\alpha}{2} \sum_i w_i^2
@@ -70,7 +72,7 @@ def l2_penalty(parameters: Iterable[Any], alpha: float, *, include: Include = is
         Its strength, not negative.
     include
         ``include(name, parameter)`` says which are penalised; by default those of two axes
-        or more.
+        or more, except gamma and beta of a module's normalisations.
 
     Source: catalogue row G1.
     """
