@@ -115,3 +115,12 @@ __all__ = [
     "population_statistics",
     "subnetworks",
 ]
+
+#: Layers that other libraries have once for each number of axes.
+_ONCE = ("BatchNorm", "InstanceNorm", "SyncBatchNorm")
+
+
+def __getattr__(name: str) -> object:
+    stem = name[:-2] if name.endswith(("1d", "2d", "3d")) else ""
+    hint = f": it is nn.{stem}, for any number of axes" if stem in _ONCE else ""
+    raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}{hint}")

@@ -128,7 +128,8 @@ def _edge(graph: Any, sketch: Sketch, tail: str, head: str, wire: Any) -> None:
         attributes["weight"] = "5"  # what hangs on one edge only gives way to the others
     if wire.label:
         label = Span(wire.label, "soft", small=True)
-        attributes["label"] = f"<{_rich((Span(' '), label, Span(' ')))}>"
+        margin = Span("\u2003")  # an em space: other faces than Graphviz's own are wider
+        attributes["label"] = f"<{_rich((margin, label, margin))}>"
     if wire.alarm:
         attributes["color"] = ALARM
     if upward:

@@ -322,6 +322,10 @@ ABSENT = {
 }  # fmt: skip
 
 
+#: Classes whose arguments are our own: SyncBatchNorm's are those of nn.BatchNorm, and the group.
+OURS = ("Module", "Sequential", "ModuleList", "SyncBatchNorm")
+
+
 def names(function):
     found = inspect.signature(function).parameters.values()
     return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)]
@@ -342,7 +346,7 @@ def test_argument_names_and_order_are_pytorchs() -> None:
         assert found[: len(wanted)] == wanted, name
     for name in nn.__all__:
         theirs = getattr(torch.nn, name, None)
-        if not isinstance(theirs, type) or name in ("Module", "Sequential", "ModuleList"):
+        if not isinstance(theirs, type) or name in OURS:
             continue
         wanted = [n for n in names(theirs.__init__) if n not in ABSENT]
         found = [n for n in names(getattr(nn, name).__init__) if n not in ABSENT]

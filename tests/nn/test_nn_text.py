@@ -51,3 +51,11 @@ def test_repr_shows_the_settings(text) -> None:
 def test_an_embeddings_title_has_its_sizes() -> None:
     net = nn.Sequential(nn.Embedding(5, 3))
     assert net[0]._title == "model.0 (Embedding 5 x 3)"
+
+
+def test_a_layer_that_exists_once_is_named_to_those_who_look_for_its_twins() -> None:
+    for name in ("BatchNorm1d", "BatchNorm2d", "InstanceNorm2d"):
+        with pytest.raises(AttributeError, match=rf"it is nn\.{name[:-2]}, for any number"):
+            getattr(nn, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'Linear2d'$"):
+        nn.Linear2d  # noqa: B018
