@@ -1,8 +1,8 @@
 """From LLVM text to the addresses of native functions; compiled once, then read from a cache.
 
 Code is never unloaded while the process lives: a thread may be inside it, and an address
-may be in any plan. LLVM is called from one thread at a time, under one lock, and never from
-a thread in which Ctrl-C could be raised half-way through a call.
+may be in any plan. One text is compiled at a time, under one lock, its pieces side by side;
+never in a thread in which Ctrl-C could be raised half-way through a call.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from typing import Any, Final, TypeVar
@@ -33,6 +34,7 @@ from .target import (
     named_target,
     use_target,
 )
+from .threads import get_num_threads
 
 __all__ = [
     "Target",
@@ -118,8 +120,8 @@ def assembly(text: str, *, target: Target | None = None, level: int = 2) -> str:
     target = target or current_target()
 
     def write() -> str:
-        with _lock:
-            listing: str = _machine(target, level).emit_assembly(_module(text, target))
+        with _lock, _machine(target, level) as machine, _module(text, target) as module:
+            listing: str = machine.emit_assembly(module)
             return listing
 
     try:
@@ -200,46 +202,125 @@ def _disk_key(key: tuple[str, str, int]) -> str:
     )
 
 
-def _machine(target: Target, level: int) -> Any:
-    return (
+@contextmanager
+def _machine(target: Target, level: int) -> Iterator[Any]:
+    machine = (
         llvm()
         .Target.from_triple(target.triple)
         .create_target_machine(
             cpu=target.cpu, features=target.features, opt=level, reloc="pic", codemodel="default"
         )
     )
-
-
-def _module(text: str, target: Target, whole: str | None = None) -> Any:
-    """Return a text parsed and verified; ``whole`` is what a complaint is about."""
     try:
-        module = llvm().parse_assembly(text)
-        module.triple = target.triple
-        module.verify()
-    except RuntimeError as error:
-        raise _Rejected(str(error), text if whole is None else whole) from None
-    return module
+        yield machine
+    finally:
+        machine.close()
+
+
+@contextmanager
+def _module(text: str, target: Target) -> Iterator[Any]:
+    """Parse and verify a text, in a context of its own.
+
+    Both are closed here and in this order: the garbage collector would do it in any order
+    and in any thread.
+    """
+    context = llvm().create_context()
+    try:
+        module = None
+        try:
+            module = llvm().parse_assembly(text, context=context)
+            module.triple = target.triple
+            module.verify()
+        except RuntimeError as error:
+            raise _Rejected(str(error), text) from None
+        else:
+            yield module
+        finally:
+            if module is not None:
+                module.close()
+    finally:
+        context.close()
 
 
 def _compile(text: str, target: Target, level: int, stop: threading.Event) -> list[bytes]:
     """Return the objects that a text becomes, one for each piece."""
-    pieces = split(text)
+    threads = get_num_threads()
+    pieces = split(text, threads)
     if re.search(r"\bhalf\b", text):
         pieces.append(half_routines(target))
-    machine = _machine(target, level)
-    made: list[bytes] = []
-    for piece in pieces:
+
+    def emit(piece: str) -> bytes:
         if stop.is_set():
             raise _Stopped
         try:
-            module = _module(piece, target)
-        except _Rejected:
-            if piece is text:
-                raise
-            _module(text, target)  # has the line numbers of the whole
+            with _machine(target, level) as machine, _module(piece, target) as module:
+                return _emit(machine, module)
+        except BaseException:
+            stop.set()
             raise
-        made.append(machine.emit_object(module))
-    return made
+
+    try:
+        return _side_by_side(emit, pieces, threads)
+    except _Rejected as error:
+        if error.text is not text:
+            with _module(text, target):  # has the line numbers of the whole
+                pass
+        raise
+
+
+def _side_by_side(emit: Callable[[str], bytes], pieces: list[str], threads: int) -> list[bytes]:
+    """Return what ``emit`` makes of each piece, with several threads at work."""
+    if len(pieces) == 1 or threads == 1:
+        return [emit(piece) for piece in pieces]
+    with ThreadPoolExecutor(min(threads, len(pieces)), "minigrad-compile") as executor:
+        made = [executor.submit(emit, piece) for piece in pieces]
+    failures = [error for each in made if (error := each.exception())]
+    if failures:  # one is the reason, and the others were stopped by it
+        raise next((e for e in failures if not isinstance(e, _Stopped)), failures[0])
+    return [each.result() for each in made]
+
+
+def _emit(machine: Any, module: Any) -> bytes:
+    """Return a module's object code, as ``machine.emit_object(module)`` does.
+
+    llvmlite would hold its own lock meanwhile, which LLVM does not need: what it works on
+    is of one thread alone, context and machine.
+    """
+    functions = _emission()
+    if functions is None:
+        emitted: bytes = machine.emit_object(module)
+        return emitted
+    to_memory, start, size, dispose, message = functions
+    with message() as error:
+        buffer = to_memory(machine, module, 1, error)
+        if not buffer:
+            raise RuntimeError(str(error))
+    try:
+        return ctypes.string_at(start(buffer), size(buffer))
+    finally:
+        dispose(buffer)
+
+
+@cache
+def _emission() -> tuple[Any, ...] | None:
+    """Return llvmlite's functions for emission, without its lock; None if it hides them."""
+    from llvmlite.binding import ffi
+
+    try:
+        library = ctypes.CDLL(ffi.lib._name)
+        to_memory = library.LLVMPY_TargetMachineEmitToMemory
+        start = library.LLVMPY_GetBufferStart
+        size = library.LLVMPY_GetBufferSize
+        dispose = library.LLVMPY_DisposeMemoryBuffer
+        message = ffi.OutputString
+    except (AttributeError, OSError):
+        return None
+    pointer = ctypes.c_void_p
+    to_memory.argtypes, to_memory.restype = [pointer, pointer, ctypes.c_int, pointer], pointer
+    start.argtypes, start.restype = [pointer], pointer
+    size.argtypes, size.restype = [pointer], ctypes.c_size_t
+    dispose.argtypes, dispose.restype = [pointer], None
+    return to_memory, start, size, dispose, message
 
 
 def _link(names: Sequence[str], made: Sequence[bytes]) -> dict[str, int]:

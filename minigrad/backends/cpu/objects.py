@@ -41,7 +41,7 @@ def folder() -> Path | None:
     ``$MINIGRAD_CACHE_DIR``, else ``$XDG_CACHE_HOME/minigrad``, else ``~/.cache/minigrad``.
     """
     if own := os.environ.get("MINIGRAD_CACHE_DIR"):
-        return Path(own)
+        return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME", "")
     with suppress(RuntimeError):  # nobody's home
         base = Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache"

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 __all__ = ["Function", "functions", "split"]
 
-#: Lines of text in a piece, about: 0.1 to 0.2 s of code generation at level 2.
-LINES = 3000
+#: Lines of text in a piece, about: 0.1 s of code generation at level 2, after which it can
+#: be stopped. With several threads, pieces are smaller, so that all have something to do.
+LINES = 2400
+LINES_AT_LEAST = 300
 
 _HEADER = re.compile(r"^define\b[^\n]*", re.MULTILINE)
 _NAME = re.compile(r'@("[^"\n]*"|[-\w.$]+)\s*\(')
@@ -75,13 +77,16 @@ def functions(text: str) -> tuple[list[Function], str]:
     return found, "".join(rest)
 
 
-def split(text: str, lines: int | None = None) -> list[str]:
-    """Return texts that together define what ``text`` does.
+def split(text: str, threads: int = 1) -> list[str]:
+    """Return texts that together define what ``text`` does, for so many threads to compile.
 
     Whatever is not of the plain form that the code generator writes stays in one piece.
     """
-    limit = LINES if lines is None else lines
-    if text.count("\n") <= limit:
+    total = text.count("\n")
+    limit = LINES
+    if threads > 1:
+        limit = min(LINES, max(LINES_AT_LEAST, total // (3 * threads)))
+    if total <= limit:
         return [text]
     found, shared = functions(text)
     names = {f.name for f in found}
@@ -93,7 +98,7 @@ def split(text: str, lines: int | None = None) -> list[str]:
     groups: list[list[Function]] = []
     room = 0
     for function in found:
-        size = function.text.count("\n")
+        size = function.text.count("\n") + 1
         if room < size:
             groups.append([])
             room = limit

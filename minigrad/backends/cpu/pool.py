@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.errors import DataError
-
 from . import driver
 from .jit import host_target, load
 from .plan import CHECK, RELEASE, SERIAL, TIME, PlanHandle, make_plan
+from .threads import choose, get_num_threads
 
 __all__ = [
     "CHECK",
@@ -94,14 +93,15 @@ class Pool:
         """Return the portable form of ``run``."""
         held = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(address)
         released = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(address)
-        flags = ctypes.c_int64.from_address
+        word = ctypes.c_int64.from_address
+        interrupted = word(self._words.ctypes.data + driver.INTERRUPTED)
 
         def run(plan: int) -> int:
             if plan == 0:
                 raise ValueError("the address of a plan is not 0")
-            failed: int = (released if flags(plan + 24).value & RELEASE else held)(plan)
-            if self._words[driver.INTERRUPTED // 8]:
-                self._words[driver.INTERRUPTED // 8] = 0
+            failed: int = (released if word(plan + 24).value & RELEASE else held)(plan)
+            if interrupted.value:
+                interrupted.value = 0
                 signal.raise_signal(signal.SIGINT)
             return failed
 
@@ -242,25 +242,6 @@ def default_pool() -> Pool:
     )
 
 
-_chosen: list[int] = []
-
-
-def get_num_threads() -> int:
-    """Return how many threads compute: the caller and the workers.
-
-    What ``set_num_threads`` set, else the environment variable ``MINIGRAD_NUM_THREADS``,
-    else the number of processor cores that this process may use.
-    """
-    if _chosen:
-        return _chosen[0]
-    text = os.environ.get("MINIGRAD_NUM_THREADS")
-    if text:
-        return _checked(int(text) if text.isdecimal() else text, "MINIGRAD_NUM_THREADS")
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def set_num_threads(n: int) -> None:
     """Set how many threads compute. Results do not depend on it, to the last bit.
 
@@ -269,15 +250,6 @@ def set_num_threads(n: int) -> None:
     DataError
         If n is less than 1.
     """
-    _chosen[:] = [_checked(n, "set_num_threads")]
+    choose(n)
     if default_pool.cache_info().currsize:
         default_pool().stop()
-
-
-def _checked(n: object, name: str) -> int:
-    if not isinstance(n, int) or n < 1:
-        raise DataError(
-            f"{name}: {n!r} is not a number of threads",
-            rule="a whole number of at least 1: the calling thread counts",
-        )
-    return n

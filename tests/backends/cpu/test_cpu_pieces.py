@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 
 import pytest
 
 from minigrad.backends.cpu import jit, pieces
 from minigrad.backends.cpu.pieces import functions, split
 
-from .texts import adder
+from .texts import adder, long_function
 
 PROGRAM = """
 @table = private unnamed_addr constant [4 x i64] [i64 3, i64 5, i64 7, i64 11]
@@ -62,7 +63,7 @@ def test_functions_and_what_remains() -> None:
     assert "define" not in rest
 
 
-@pytest.mark.parametrize("lines", [1, 9, 13, 1000])
+@pytest.mark.parametrize("lines", [1, 11, 15, 1000])
 def test_pieces_compute_what_the_whole_computes(
     lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,19 +71,20 @@ def test_pieces_compute_what_the_whole_computes(
     monkeypatch.setattr(jit, "_loaded", {})
     monkeypatch.setenv("MINIGRAD_CACHE_DIR", "")
     monkeypatch.setattr(jit.objects, "folder", lambda: None)
-    assert len(split(PROGRAM)) == {1: 4, 9: 3, 13: 2, 1000: 1}[lines]
+    assert len(split(PROGRAM)) == {1: 4, 11: 3, 15: 2, 1000: 1}[lines]
     found = jit.load(PROGRAM, ["first one", "second"])
     call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
     assert [call(found["first one"])(i) for i in range(4)] == [6, 10, 14, 22]
     assert [call(found["second"])(i) for i in range(4)] == [9, 15, 21, 33]
 
 
-def test_every_function_is_in_one_piece() -> None:
+def test_every_function_is_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(adder(f"f{i}", i) for i in range(100))
-    parts = split(text, 20)
+    monkeypatch.setattr(pieces, "LINES", 20)
+    parts = split(text)
     names = [f.name for part in parts for f in functions(part)[0]]
     assert names == [f"f{i}" for i in range(100)]
-    assert len(parts) == 17  # six to a piece
+    assert len(parts) == 20  # five to a piece
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,32 @@ def test_every_function_is_in_one_piece() -> None:
         'module asm "nop"\n',
     ],
 )
-def test_what_is_not_plain_stays_whole(strange: str) -> None:
+def test_what_is_not_plain_stays_whole(strange: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(adder(f"f{i}", i) for i in range(100)) + strange
-    assert split(text, 20) == [text]
+    monkeypatch.setattr(pieces, "LINES", 20)
+    assert split(text) == [text]
+
+
+def test_several_threads_have_something_to_do() -> None:
+    text = "".join(adder(f"f{i}", i) for i in range(1000))  # 4000 lines
+    assert len(split(text)) == 2
+    assert 6 <= len(split(text, 2)) <= 7
+    assert 12 <= len(split(text, 100)) <= 14, "but not too small"
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_side_by_side_gives_the_same_objects(locked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with an llvmlite that does not let go of its lock."""
+    if locked:
+        monkeypatch.setattr(jit, "_emission", lambda: None)
+    target = jit.host_target()
+    text = "".join(long_function(f"f{i}", 100) for i in range(30))
+    whole = []
+    for part in split(text, 4):
+        with jit._machine(target, 2) as machine, jit._module(part, target) as module:
+            whole.append(machine.emit_object(module))
+    assert len(whole) == 15
+    for threads in (4, 1):
+        monkeypatch.setattr(jit, "get_num_threads", lambda n=threads: n)
+        monkeypatch.setattr(jit, "split", lambda text, _: split(text, 4))
+        assert jit._compile(text, target, 2, threading.Event()) == whole

@@ -14,6 +14,7 @@ import pytest
 from minigrad.backends.cpu import driver, pool
 from minigrad.backends.cpu.plan import CHECK, RELEASE, SERIAL, TIME, aligned, make_plan
 from minigrad.backends.cpu.pool import Pool
+from minigrad.backends.cpu.threads import choose
 from minigrad.errors import DataError, GraphInvalid
 
 from .kernels import COUNT, FAULT, MEET, NEXT, PARTIAL, kernel, table, until
@@ -41,13 +42,13 @@ def pool_of(futex: bool, python: bool) -> Pool:
 def threads() -> Iterator[SetThreads]:
     """Set the number of threads of every pool, until the end of the test."""
 
-    def choose(n: int) -> None:
-        pool._chosen[:] = [n]
+    def restart(n: int) -> None:
+        choose(n)
         for p in _pools.values():
             p.stop()
 
-    yield choose
-    pool._chosen.clear()
+    yield restart
+    choose(None)
     for p in _pools.values():
         p.stop()
 
@@ -371,7 +372,7 @@ def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: SetThre
         with pytest.raises(DataError, match="set_num_threads"):
             pool.set_num_threads(bad)  # type: ignore[arg-type]
     assert pool.get_num_threads() == 3
-    pool._chosen.clear()
+    choose(None)
     for text in ("0", "-1", "many", "1.5"):
         monkeypatch.setenv("MINIGRAD_NUM_THREADS", text)
         with pytest.raises(DataError, match="MINIGRAD_NUM_THREADS"):
