@@ -31,6 +31,7 @@ def test_notebook_runs_without_warnings_and_shows_pictures(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIGRAD_FAST", "1")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads only wait
     shared = ROOT.parent / "shared" / "data" / "mnist"
     monkeypatch.setenv("MINIGRAD_MNIST", str(shared))
     notebook = nbformat.read(path, as_version=4)
