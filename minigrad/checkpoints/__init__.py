@@ -62,6 +62,12 @@ def save(path: PathLike, /, **objects: Any) -> None:
     ``mg.save("run.safetensors", model=model, optimiser=optimiser, epoch=3)``
     """
     _outside_trace("save")
+    if not objects:
+        raise CheckpointError(
+            f"save: nothing was given to save in {path}",
+            rule="what was saved there, if anything, is as it was",
+            fix="name the objects: mg.save(path, model=model, optimiser=optimiser)",
+        )
     arrays: dict[str, Array] = {}
     plain: dict[str, Any] = {}
     for name, x in objects.items():

@@ -288,3 +288,12 @@ def test_inside_a_traced_function_nothing_is_saved_or_loaded(path: Path) -> None
 
         with pytest.raises(TraceError, match="outside the compiled function"):
             mg.compile(step)()
+
+
+def test_nothing_is_not_saved_over_something(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    mg.save(path, model=mg.nn.Linear(2, 2))
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="nothing was given"):
+        mg.save(path)
+    assert path.read_bytes() == before
