@@ -9,6 +9,8 @@ from functools import partial, update_wrapper
 from threading import Lock
 from typing import Any, cast
 
+import numpy as np
+
 from minigrad.backends import backend_named
 from minigrad.backends.base import Backend
 from minigrad.core.aval import Aval
@@ -17,42 +19,22 @@ from minigrad.core.door import as_tensor, set_array_module
 from minigrad.core.graph import Graph
 from minigrad.core.late import call
 from minigrad.core.node import Node
-from minigrad.core.origin import where
 from minigrad.core.state import Cell
 from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import get_default_dtype
+from minigrad.dtypes import ALL, get_default_dtype
 from minigrad.errors import MinigradError, ShapeError
-from minigrad.ops.call import call_p
-from minigrad.passes import finalise
 from minigrad.trees import Tree, flatten
 
-from .tracing import graph_of, is_array, names_of, output_nodes, state_leaf
+from .entry import Entry, first_valid
+from .tracing import graph_of, is_array, names_of, output_nodes
 
 __all__ = ["Compiled", "compile", "use"]
 
 _default: list[str | None] = [None]
+_NATIVE = frozenset(ALL)
 _MANY_SIGNATURES = 16
-
-
-class _Entry:
-    """One traced signature: the graph, what it depended on, and the executable."""
-
-    def __init__(self, graph: Graph, tape: Tape, backend: Backend, passed: list[Any]) -> None:
-        self.graph, self.tape = graph, tape
-        self.passed = passed  # kept alive: the signature knows cells by their identity
-        self.final = finalise(graph)
-        self.execute = backend.compile(self.final)
-        self.cells = [cell for cell, _ in graph.updates]
-        self.grads = list(tape.grads.items())
-        #: Whether ``backward`` may see into the results. A training step has walked back
-        #: already; its losses would keep the parameters of every step alive.
-        self.linked = not self.grads and not any(cell.trainable for cell in self.cells)
-
-    @property
-    def valid(self) -> bool:
-        """Whether all that the trace depended on is as it was: attributes, types of state."""
-        return self.tape.valid and all(state_leaf(n).aval is n.aval for n in self.graph.state)
+_MANY_STATES = 16  # traces of one signature under different attributes: train, eval, ...
 
 
 class Compiled:
@@ -66,7 +48,8 @@ class Compiled:
     def __init__(self, function: Callable[..., Any], backend: str | None) -> None:
         self.function = function
         self.backend = backend
-        self._entries: dict[Hashable, list[_Entry]] = {}
+        self._entries: dict[Hashable, list[Entry]] = {}
+        self._shortcuts: dict[Hashable, list[Entry]] = {}  # the same, by the types of plain arrays
         self._lock = Lock()
         self._warned = False
         update_wrapper(self, function, updated=())
@@ -80,11 +63,41 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run for these arguments, after tracing them if their signature is new."""
-        leaves, tree = flatten((args, kwargs), open_registered=False)
-        if recorder.tape is not None or recorder.transforming or _abstract(leaves):
+        if recorder.tape is not None or recorder.transforming:
             return self.function(*args, **kwargs)  # part of a larger trace or transformation
+        known = None if kwargs else self._known(args)
+        if known is not None:
+            entry, arrays = known
+            return entry.run(arrays, lambda: [as_tensor(x).node for x in args])
+        leaves, tree = flatten((args, kwargs), open_registered=False)
+        if _abstract(leaves):
+            return self.function(*args, **kwargs)
         entry, data = self._entry(leaves, tree)
-        return self._run(entry, data)
+        if len(data) != entry.arity:
+            raise ShapeError(
+                f"{self._name}: cannot run on types alone",
+                fix="pass arrays; mg.spec is for .graph() and .explain()",
+            )
+        if not kwargs:
+            self._note(args, entry)
+        return entry.run([x.value for x in data], lambda: [x.node for x in data])
+
+    def _known(self, args: tuple[Any, ...]) -> tuple[Entry, list[Any]] | None:
+        """Return the entry of a call with plain arrays that was made before, and the arrays."""
+        found = self._shortcuts.get(_plain_key(args, self._backend))
+        entry = None if found is None else first_valid(found)
+        if entry is None:
+            return None
+        arrays = [x if type(x) is np.ndarray else x.node.value for x in args]
+        return entry, arrays
+
+    def _note(self, args: tuple[Any, ...], entry: Entry) -> None:
+        """Remember where the entries for a call with plain arrays are."""
+        key = _plain_key(args, self._backend)
+        if key is not None:
+            for entries in list(self._entries.values()):
+                if entry in entries:
+                    self._shortcuts[key] = entries
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """Return the graph traced for these arguments, before optimisation."""
@@ -104,8 +117,8 @@ class Compiled:
         """How many times the function was traced."""
         return sum(len(found) for found in list(self._entries.values()))
 
-    def _entry(self, leaves: list[Any], tree: Tree) -> tuple[_Entry, list[Tensor]]:
-        backend = self.backend or _default[0] or "numpy"
+    def _entry(self, leaves: list[Any], tree: Tree) -> tuple[Entry, list[Tensor]]:
+        backend = self._backend
         data: list[Tensor] = []
         key: list[Hashable] = [backend, get_default_dtype(), tree]
         objects = []
@@ -127,15 +140,16 @@ class Compiled:
                 f"compile: an argument of {self._name} is neither an array nor hashable: {error}",
                 fix="pass arrays, numbers, strings or modules, or close over the object",
             ) from error
-        entry = _first_valid(entries)
+        entry = first_valid(entries)
         if entry is not None:
             return entry, data
         with self._lock:
-            entry = _first_valid(entries)  # another thread may have been faster
+            entry = first_valid(entries)  # another thread may have been faster
             if entry is None:
                 with paused_collector():
                     entry = self._trace(leaves, tree, backend_named(backend))
                 entries.insert(0, entry)
+                del entries[_MANY_STATES:]
         if self.signatures > _MANY_SIGNATURES and not self._warned:
             self._warned = True
             warnings.warn(
@@ -145,7 +159,7 @@ class Compiled:
             )
         return entry, data
 
-    def _entries_of(self, key: Hashable, objects: Sequence[Any]) -> list[_Entry]:
+    def _entries_of(self, key: Hashable, objects: Sequence[Any]) -> list[Entry]:
         """Return what is compiled for a signature, until an object that it names is gone."""
         found = self._entries.get(key)
         if found is None:
@@ -156,10 +170,14 @@ class Compiled:
         return found
 
     @property
+    def _backend(self) -> str:
+        return self.backend or _default[0] or "numpy"
+
+    @property
     def _name(self) -> str:
         return getattr(self.function, "__name__", type(self.function).__name__)
 
-    def _trace(self, leaves: list[Any], tree: Tree, backend: Backend) -> _Entry:
+    def _trace(self, leaves: list[Any], tree: Tree, backend: Backend) -> Entry:
         paths = tree.paths()
         inputs: list[Node] = []
         fresh = []
@@ -180,28 +198,7 @@ class Compiled:
             outputs, structure = output_nodes(out, "compile")
             outputs += [g for g in tape.grads.values() if g is not None]
         graph = graph_of(inputs, outputs, tape, structure, self._name)
-        return _Entry(graph, tape, backend, [x for x in leaves if isinstance(x, Cell)])
-
-    def _run(self, entry: _Entry, data: list[Tensor]) -> Any:
-        graph = entry.graph
-        if len(data) != len(graph.arguments):
-            raise ShapeError(
-                f"{self._name}: cannot run on types alone",
-                fix="pass arrays; mg.spec is for .graph() and .explain()",
-            )
-        state = [state_leaf(n) for n in graph.state]
-        results = entry.execute(*(x.value for x in data), *(leaf.value for leaf in state))
-        n = graph.structure.size if graph.structure is not None else 0
-        for cell, value in zip(entry.cells, results[len(graph.outputs) :], strict=True):
-            cell.load(value)
-        fresh = iter(zip(graph.outputs[n:], results[n:], strict=False))
-        for parameter, node in entry.grads:
-            parameter._grad = None if node is None else _result(*next(fresh))
-        outputs = [_result(*pair) for pair in zip(graph.outputs[:n], results, strict=False)]
-        if entry.linked and recorder.recording:
-            outputs = _with_history(graph, [*(x.node for x in data), *state], outputs)
-        assert graph.structure is not None
-        return graph.structure.build(outputs)
+        return Entry(graph, tape, backend, [x for x in leaves if isinstance(x, Cell)])
 
 
 class _Method(partial[Any]):
@@ -219,6 +216,21 @@ class _Method(partial[Any]):
     def signatures(self) -> int:
         """How many times the method was traced, for all objects."""
         return _compiled(self).signatures
+
+
+def _plain_key(args: tuple[Any, ...], backend: str) -> Hashable | None:
+    """Return a key for arguments that are all tensors or native arrays; else None."""
+    key: list[Hashable] = [backend, get_default_dtype()]
+    for x in args:
+        if type(x) is Tensor:
+            if x.node.value is None:
+                return None
+            key.append(x.node.aval)
+        elif type(x) is np.ndarray and x.dtype in _NATIVE:
+            key.append((x.shape, x.dtype))
+        else:
+            return None
+    return tuple(key)
 
 
 def _compiled(method: partial[Any]) -> Compiled:
@@ -256,25 +268,6 @@ def _forget(compiled: weakref.ref[Compiled], key: Hashable) -> None:
         owner._entries.pop(key, None)
 
 
-def _first_valid(entries: list[_Entry]) -> _Entry | None:
-    return next((entry for entry in entries if entry.valid), None)
-
-
-def _with_history(graph: Graph, operands: list[Node], outputs: list[Tensor]) -> list[Tensor]:
-    """Return the results as calls of the graph, so that ``backward`` sees into them.
-
-    The operands are the leaves that were read: a cell that the graph updates has a new
-    one since, and the walk back draws the same mask from the old one.
-    """
-    place, inputs, linked = where(recorder.scope), tuple(operands), []
-    for i, out in enumerate(outputs):
-        node, params = out.node, {"graph": graph, "index": i}
-        linked.append(
-            Tensor(Node(call_p, inputs, params, node.aval, node.value, place, None, node.name))
-        )
-    return linked
-
-
 def _rename(function: Any, args: Any, kwargs: Any, inputs: list[Node]) -> None:
     """Give the inputs the names of the function's parameters."""
     trees = [flatten(a, open_registered=False)[1] for a in args]
@@ -286,12 +279,6 @@ def _rename(function: Any, args: Any, kwargs: Any, inputs: list[Node]) -> None:
     for key, value in kwargs.items():
         if isinstance(value, Tensor) and value.node in inputs:
             value.node.name = key
-
-
-def _result(node: Node, value: Any) -> Tensor:
-    found = placeholder(node.aval, node.name)
-    found.value = value
-    return Tensor(found)
 
 
 def _abstract(leaves: list[Any]) -> bool:

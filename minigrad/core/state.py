@@ -11,7 +11,7 @@ from typing import Any
 from minigrad.dtypes import DType, as_dtype
 from minigrad.errors import MinigradError, ShapeError, TraceError
 
-from .aval import aval
+from .aval import Aval, aval
 from .door import as_array, as_tensor, cast
 from .late import call
 from .node import Node
@@ -25,21 +25,35 @@ __all__ = ["Buffer", "Cell", "Parameter"]
 class Cell(Tensor):
     """A tensor with a name whose value can be assigned."""
 
-    __slots__ = ("_name", "_where", "leaf")
+    __slots__ = ("_leaf", "_name", "_where", "array", "kind")
 
     trainable = False
+    array: Any  #: The present array, whatever is being traced.
+    kind: Aval  #: Its shape and dtype.
+    _leaf: Node | None
 
     def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
         self._name = name
         self._where = where(())
         self.load(_own(data, None if dtype is None else as_dtype(dtype)))
 
-    def load(self, array: Any) -> None:
-        """Replace the value by an array, here and now, whatever is being traced."""
-        self.leaf = Node(
-            INPUT, (), {"cell": self}, aval(array.shape, array.dtype), array, self._where, None,
-            self._name,
-        )  # fmt: skip
+    def load(self, array: Any, kind: Aval | None = None) -> None:
+        """Replace the value by an array, here and now, whatever is being traced.
+
+        ``kind`` is its type, where that is known.
+        """
+        self.array, self._leaf = array, None
+        self.kind = aval(array.shape, array.dtype) if kind is None else kind
+
+    @property
+    def leaf(self) -> Node:
+        """The node of the present array, made when somebody asks for it."""
+        leaf = self._leaf
+        if leaf is None:
+            leaf = self._leaf = Node(
+                INPUT, (), {"cell": self}, self.kind, self.array, self._where, None, self._name
+            )
+        return leaf
 
     @property
     def node(self) -> Node:  # type: ignore[override]
@@ -55,7 +69,8 @@ class Cell(Tensor):
     @name.setter
     def name(self, value: str | None) -> None:
         self._name = value
-        self.leaf.name = value
+        if self._leaf is not None:
+            self._leaf.name = value
 
     def assign(self, value: Any) -> None:
         """Replace the value; shape and dtype stay.

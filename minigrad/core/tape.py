@@ -184,8 +184,10 @@ class Tape:
         """Whether every attribute that the trace depended on still has its value."""
         for owner, name, value in self.guards.values():
             present = owner()
-            if present is not None and getattr(present, name) != value:
-                return False
+            if present is not None:
+                now = getattr(present, name)
+                if now is not value and now != value:
+                    return False
         return True
 
 

@@ -97,3 +97,41 @@ def test_compiled_functions_can_be_copied_and_pickled() -> None:
     model = Scaled()
     model.step = mg.compile(doubled)
     assert copy.deepcopy(model).step(mg.ones(1)).item() == 2.0
+
+
+def test_a_call_that_was_made_before_is_found_by_the_types_of_its_arrays() -> None:
+    weight = mg.Parameter(np.ones(3), "w")
+    compiled = mg.compile(lambda x, y: mg.sum(x * weight) + y)
+    a, b = np.arange(3.0), np.float64(1.0)
+    for _ in range(2):
+        assert compiled(a, np.asarray(b)).item() == 4.0
+        assert compiled(mg.tensor(a), mg.tensor(b)).item() == 4.0
+    assert compiled.signatures == 1
+    assert compiled(a.astype(">f8"), b).item() == 4.0, "foreign byte order"
+    assert compiled(a.astype(np.float32), np.asarray(b)).dtype == mg.float64
+    assert compiled.signatures == 2
+    weight.assign(np.full(3, 2.0))
+    result = compiled(a, np.asarray(b))
+    assert result.item() == 7.0
+    result.backward()
+    assert weight.grad is not None
+    np.testing.assert_allclose(weight.grad, a)
+    np.testing.assert_allclose(mg.grad(compiled)(mg.tensor(a), mg.tensor(b)), 2.0)
+    with mg.no_grad():
+        assert not compiled(a, np.asarray(b)).node.inputs
+    model = nn.Sequential(nn.Linear(3, 64), nn.Dropout(0.5)).astype(mg.float64)
+    run = mg.compile(model)
+    for mode in (True, False, True, False):
+        model.train(mode)
+        same = np.array_equal(run(a[None]), run(a[None]))
+        assert same is not mode
+    assert run.signatures == 2
+
+
+def test_states_of_one_signature_do_not_pile_up() -> None:
+    model = nn.Dropout(0.0)
+    run = mg.compile(model)
+    for i in range(30):
+        model.p = i / 100
+        run(mg.ones(2))
+    assert run.signatures <= 16

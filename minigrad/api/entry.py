@@ -1,0 +1,123 @@
+"""One traced signature of a compiled function: what it depended on, and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from minigrad.backends.base import Backend
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.core.origin import Where, where
+from minigrad.core.state import Cell, Parameter
+from minigrad.core.tape import INPUT, Tape, recorder
+from minigrad.core.tensor import Tensor
+from minigrad.ops.call import call_p
+from minigrad.passes import finalise
+
+__all__ = ["Entry", "first_valid"]
+
+
+class Entry:
+    """A graph, the attributes and state that it depends on, and the executable.
+
+    What a call needs is worked out once, here: a small step is mostly the call itself.
+    """
+
+    def __init__(self, graph: Graph, tape: Tape, backend: Backend, passed: Sequence[Any]) -> None:
+        self.graph, self.tape = graph, tape
+        self.passed = passed  # kept alive: the signature knows cells by their identity
+        self.final = finalise(graph)
+        self.execute = backend.compile(self.final)
+        self.arity = len(graph.arguments)
+        assert graph.structure is not None
+        self.build = graph.structure.build
+        self.returned = graph.structure.size
+        self.first_update = len(graph.outputs)
+        self.state = [_source(node) for node in graph.state]
+        self.updates = [(cell, node.aval) for cell, node in graph.updates]
+        self.grads = list(tape.grads.items())
+        #: Whether ``backward`` may see into the results. A training step has walked back
+        #: already; its losses would keep the parameters of every step alive.
+        trains = any(cell.trainable for cell, _ in self.updates)
+        self.linked = not self.grads and not trains
+
+    @property
+    def valid(self) -> bool:
+        """Whether all that the trace depended on is as it was: attributes, types of state."""
+        if not self.tape.valid:
+            return False
+        for cell, parameter, aval in self.state:
+            if (cell.kind if cell is not None else parameter._grad.node.aval) is not aval:
+                return False
+        return True
+
+    def run(self, arrays: Sequence[Any], operands: Callable[[], list[Node]]) -> Any:
+        """Run on the arrays of the arguments, update the state, and return the results.
+
+        ``operands()`` are the nodes of the arguments, for results with a history.
+        """
+        linked = self.linked and recorder.recording
+        leaves = [_leaf(cell, parameter) for cell, parameter, _ in self.state] if linked else []
+        state = [
+            cell.array if cell is not None else parameter._grad.node.value
+            for cell, parameter, _ in self.state
+        ]
+        results = self.execute(*arrays, *state)
+        for (cell, aval), value in zip(self.updates, results[self.first_update :], strict=True):
+            cell.load(value, aval)
+        place = where(recorder.scope)
+        n, outputs = self.returned, self.graph.outputs
+        if self.grads:
+            fresh = zip(outputs[n:], results[n:], strict=False)
+            for parameter, node in self.grads:
+                parameter._grad = None if node is None else _result(*next(fresh), place)
+        if linked:
+            return self.build(self._linked([*operands(), *leaves], results, place))
+        return self.build(
+            [_result(node, value, place) for node, value in zip(outputs[:n], results, strict=False)]
+        )
+
+    def _linked(
+        self, operands: Sequence[Node], results: Sequence[Any], place: Where
+    ) -> list[Tensor]:
+        """Return the results as calls of the graph, so that ``backward`` sees into them.
+
+        The operands are the leaves that were read: a cell that the graph updates has a new
+        one since, and the walk back draws the same mask from the old one.
+        """
+        inputs, graph = tuple(operands), self.graph
+        return [
+            Tensor(
+                Node(call_p, inputs, {"graph": graph, "index": i}, out.aval, value, place, None,
+                     out.name)
+            )
+            for i, (out, value) in enumerate(
+                zip(graph.outputs[: self.returned], results, strict=False)
+            )
+        ]  # fmt: skip
+
+
+def first_valid(entries: Sequence[Entry]) -> Entry | None:
+    """Return the first entry whose trace still holds."""
+    for entry in entries:
+        if entry.valid:
+            return entry
+    return None
+
+
+def _source(node: Node) -> tuple[Cell | None, Any, Any]:
+    """Return the cell, or the parameter whose ``.grad`` it is, and the type of a state input."""
+    return node.params.get("cell"), node.params.get("gradient"), node.aval
+
+
+def _leaf(cell: Cell | None, parameter: Parameter) -> Node:
+    if cell is not None:
+        return cell.leaf
+    gradient = parameter._grad
+    assert gradient is not None
+    return gradient.node
+
+
+def _result(node: Node, value: Any, place: Where) -> Tensor:
+    return Tensor(Node(INPUT, (), {}, node.aval, value, place, None, node.name))
