@@ -123,6 +123,8 @@ class BatchNorm(Module):
         """Return x normalised, scaled and shifted."""
         x = self._checked(input)
         training = self.training
+        if self.statistics == "batch":
+            return self._normalised(x, None, None, training)
         if self.statistics == "population":
             if training:
                 return self._normalised(x, None, None, training)

@@ -243,6 +243,20 @@ def test_batch_statistics_are_the_batchs_own_in_both_modes(training) -> None:
     assert list(layer.buffers()) == []
 
 
+def test_the_statistics_of_a_trained_layer_may_be_changed_to_the_batchs() -> None:
+    layer = nn.BatchNorm(3, dtype=mg.float64)
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(5, 3))
+    layer(x)
+    compiled = mg.compile(layer.eval())
+    kept = np.asarray(compiled(x))
+    layer.statistics = "batch"
+    u = (x - x.mean(0)) / np.sqrt(x.var(0) + EPS)
+    assert_close(layer(x), u)
+    assert_close(compiled(x), u)
+    assert np.abs(kept - u).max() > 0.1
+    assert layer.num_batches_tracked.item() == 1
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_layer_gradients_match_the_hand_derivation(affine) -> None:
     rng = np.random.default_rng(8)
