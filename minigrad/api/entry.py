@@ -9,7 +9,7 @@ from minigrad.backends.base import Backend
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.origin import Where, where
-from minigrad.core.state import Cell, Parameter
+from minigrad.core.state import Cell, Parameter, load_all
 from minigrad.core.tape import INPUT, Tape, recorder
 from minigrad.core.tensor import Tensor
 from minigrad.ops.call import call_p
@@ -35,12 +35,11 @@ class Entry:
         self.returned = graph.structure.size
         self.first_update = len(graph.outputs)
         self.state = [_source(node) for node in graph.state]
-        self.updates = [(cell, node.aval) for cell, node in graph.updates]
+        self.updated = [cell for cell, _ in graph.updates]
         self.grads = list(tape.grads.items())
         #: Whether ``backward`` may see into the results. A training step has walked back
         #: already; its losses would keep the parameters of every step alive.
-        trains = any(cell.trainable for cell, _ in self.updates)
-        self.linked = not self.grads and not trains
+        self.linked = not self.grads and not any(cell.trainable for cell in self.updated)
 
     @property
     def valid(self) -> bool:
@@ -64,14 +63,13 @@ class Entry:
             for cell, parameter, _ in self.state
         ]
         results = self.execute(*arrays, *state)
-        for (cell, aval), value in zip(self.updates, results[self.first_update :], strict=True):
-            cell.load(value, aval)
         place = where(recorder.scope)
         n, outputs = self.returned, self.graph.outputs
-        if self.grads:
-            fresh = zip(outputs[n:], results[n:], strict=False)
-            for parameter, node in self.grads:
-                parameter._grad = None if node is None else _result(*next(fresh), place)
+        fresh = zip(outputs[n:], results[n:], strict=False)
+        grads = [None if node is None else _result(*next(fresh), place) for _, node in self.grads]
+        load_all(self.updated, results[self.first_update :])
+        for (parameter, _), gradient in zip(self.grads, grads, strict=True):
+            parameter._grad = gradient
         if linked:
             return self.build(self._linked([*operands(), *leaves], results, place))
         return self.build(

@@ -6,6 +6,9 @@ input and assigning it makes an output; the user sees neither.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 from minigrad.dtypes import DType, as_dtype
@@ -19,41 +22,43 @@ from .origin import where
 from .tape import INPUT, guarded, recorder
 from .tensor import Tensor
 
-__all__ = ["Buffer", "Cell", "Parameter"]
+__all__ = ["Buffer", "Cell", "Parameter", "load_all"]
 
 
 class Cell(Tensor):
     """A tensor with a name whose value can be assigned."""
 
-    __slots__ = ("_leaf", "_name", "_where", "array", "kind")
+    __slots__ = ("_held", "_name", "_where", "kind")
 
     trainable = False
-    array: Any  #: The present array, whatever is being traced.
-    kind: Aval  #: Its shape and dtype.
-    _leaf: Node | None
+    kind: Aval  #: Shape and dtype of the present array.
+    _held: Any  # the present array or, once somebody has asked for it, the node that has it
 
     def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None) -> None:
         self._name = name
         self._where = where(())
         self.load(_own(data, None if dtype is None else as_dtype(dtype)))
 
-    def load(self, array: Any, kind: Aval | None = None) -> None:
-        """Replace the value by an array, here and now, whatever is being traced.
+    def load(self, array: Any) -> None:
+        """Replace the value by an array, here and now, whatever is being traced."""
+        self.kind = aval(array.shape, array.dtype)
+        self._held = array
 
-        ``kind`` is its type, where that is known.
-        """
-        self.array, self._leaf = array, None
-        self.kind = aval(array.shape, array.dtype) if kind is None else kind
+    @property
+    def array(self) -> Any:
+        """The present array, whatever is being traced."""
+        held = self._held
+        return held.value if type(held) is Node else held
 
     @property
     def leaf(self) -> Node:
         """The node of the present array, made when somebody asks for it."""
-        leaf = self._leaf
-        if leaf is None:
-            leaf = self._leaf = Node(
-                INPUT, (), {"cell": self}, self.kind, self.array, self._where, None, self._name
+        held = self._held
+        if type(held) is not Node:
+            held = self._held = Node(
+                INPUT, (), {"cell": self}, self.kind, held, self._where, None, self._name
             )
-        return leaf
+        return held
 
     @property
     def node(self) -> Node:  # type: ignore[override]
@@ -69,8 +74,8 @@ class Cell(Tensor):
     @name.setter
     def name(self, value: str | None) -> None:
         self._name = value
-        if self._leaf is not None:
-            self._leaf.name = value
+        if type(self._held) is Node:
+            self._held.name = value
 
     def assign(self, value: Any) -> None:
         """Replace the value; shape and dtype stay.
@@ -156,6 +161,14 @@ def _restored(kind: type[Cell], value: Any, name: str | None, trainable: bool) -
     if kind.trainable and not trainable:
         cell.requires_grad = False
     return cell
+
+
+def load_all(cells: Sequence[Cell], arrays: Sequence[Any]) -> None:
+    """Replace the values of all cells, each by an array of its type, or of none.
+
+    One loop without Python code of its own: Ctrl-C comes before it or after it.
+    """
+    deque(map(setattr, cells, repeat("_held"), arrays), maxlen=0)
 
 
 class Parameter(Cell):
