@@ -14,6 +14,7 @@ __all__ = [
     "CheckpointError",
     "CompileError",
     "DataError",
+    "DeviceMemoryError",
     "DtypeError",
     "GradientMismatch",
     "GraphInvalid",
@@ -121,6 +122,14 @@ class BackendUnavailable(MinigradError, RuntimeError):
 
     The message names the extra to install; everything else keeps working.
     ``mg.backends()`` lists what is usable and, for the rest, why not.
+    """
+
+
+class DeviceMemoryError(MinigradError, MemoryError):
+    """A device has no memory left for a result, or for the buffers of a compiled function.
+
+    The message says how much was asked for, how much is free, and what holds the rest. No
+    tensor or state cell was changed: a smaller batch can go on at once.
     """
 
 

@@ -9,3 +9,5 @@ __all__ = ["Backend", "Program", "backend_named", "backends", "evaluate", "progr
 
 bind("evaluate", evaluate)
 bind("move", to_module)
+bind("compute", "minigrad.backends.cupy.eager:compute")
+bind("from_dlpack", "minigrad.backends.cupy.eager:from_dlpack")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from minigrad.core.graph import Graph
 from minigrad.errors import BackendUnavailable
 
+from .cupy import runtime
 from .reference import Program
 
 __all__ = ["Backend", "backend_named", "backends", "to_module"]
@@ -35,13 +35,11 @@ class Backend:
     module: Callable[[], Any]
 
 
-def _cupy_missing() -> str | None:
-    if find_spec("cupy") is None:
-        return "CuPy is not installed: pip install 'minigrad[cuda12]' or 'minigrad[cuda13]'"
+def _cupy_program(graph: Graph) -> Executable:
+    """Return a function that brings its arrays to the device and runs node by node."""
     cupy = import_module("cupy")
-    if not cupy.cuda.is_available():
-        return "CuPy is installed but finds no CUDA device or driver"
-    return None
+    run = Program(graph, cupy)
+    return lambda *arrays: run(*map(cupy.asarray, arrays))
 
 
 _backends = {
@@ -51,7 +49,7 @@ _backends = {
             "numpy", "the reference: node by node", lambda: None, Program, lambda: np
         ),
         Backend(
-            "cupy", "the reference functions on a GPU, node by node", _cupy_missing, Program,
+            "cupy", "a GPU, node by node", runtime.missing, _cupy_program,
             lambda: import_module("cupy"),
         ),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.core.apply import compute
 from minigrad.core.door import module_of
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
@@ -22,7 +23,8 @@ __all__ = ["Program", "evaluate", "program"]
 class Program:
     """A graph as a list of steps: function, where its operands are, what to drop after."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, module: Any = np) -> None:
+        self.module = module  # where constants are made if no operand says otherwise
         self.order = (*graph.inputs, *graph.nodes)  # not the graph itself: it holds this program
         slot = {node: i for i, node in enumerate(self.order)}
         self.results = [slot[n] for n in graph.results]
@@ -64,7 +66,7 @@ class Program:
     def _start(self, arrays: Sequence[Any]) -> list[Any]:
         values: list[Any] = [None] * len(self.order)
         values[: len(arrays)] = arrays
-        module = next((m for m in map(module_of, arrays) if m is not np), np)
+        module = next((m for m in map(module_of, arrays) if m is not np), self.module)
         for i, node in self.constants:
             values[i] = on_device(node, module)
         return values
@@ -80,7 +82,10 @@ def on_device(node: Node, module: Any) -> Any:
 
 def _apply(node: Node, values: list[Any]) -> Any:
     try:
-        result = node.primitive.reference(*values, **node.params)
+        if type(values[0]) is np.ndarray:
+            result = node.primitive.reference(*values, **node.params)
+        else:
+            result = compute(node.primitive, values, node.params)
     except MinigradError as error:
         error.operands = error.operands or tuple(i.describe() for i in node.inputs)
         error.layer = error.layer or node.origin.layer

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from minigrad.errors import BackendUnavailable, MinigradError
+from minigrad.errors import MinigradError
 
+from .late import call
+from .place import together
 from .primitive import Primitive
 from .tape import record, recorder
 from .tensor import Tensor
@@ -19,19 +21,16 @@ NO_PARAMS: Final[dict[str, Any]] = {}
 
 
 def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any]) -> Any:
-    """Return the reference result on arrays: infinities and NaN come without warnings."""
-    try:
-        result = recorder.quietly(primitive.reference, *values, **params)
-    except TypeError as error:
-        kinds = {type(v).__module__.partition(".")[0] for v in values}
-        if len(kinds) > 1:
-            raise BackendUnavailable(
-                f"{primitive.name}: the operands are on different devices",
-                operands=[f"{type(v).__module__}  shape {v.shape}  {v.dtype}" for v in values],
-                fix='move one of them, e.g. x.to("cupy") or model.to("cpu")',
-            ) from error
-        raise
+    """Return the result on arrays of one device: infinities and NaN come without warnings."""
+    if values and type(values[0]) is not np.ndarray and _away(primitive, values[0]):
+        return call("compute", primitive, values, params)
+    result = recorder.quietly(primitive.reference, *values, **params)
     return np.asarray(result) if isinstance(result, np.generic) else result
+
+
+def _away(primitive: Primitive, value: Any) -> bool:
+    """Whether an operand is on a device; a creation's first operand is the array module."""
+    return primitive.kind != "creation" and not isinstance(value, np.ndarray | np.generic)
 
 
 def apply(
@@ -50,7 +49,12 @@ def apply(
         error.operands = error.operands or tuple(n.describe() for n in nodes)
         raise
     values = [n.value for n in nodes]
+    kind, mixed = type(values[0]), False
     for value in values:
         if value is None:
             return Tensor(record(primitive, nodes, params, aval, None))
+        if type(value) is not kind:
+            mixed = True
+    if mixed:
+        values = together(primitive.name, nodes)
     return Tensor(record(primitive, nodes, params, aval, compute(primitive, values, params)))

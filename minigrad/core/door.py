@@ -7,7 +7,6 @@ becomes a ``full`` node of the right shape.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -19,18 +18,22 @@ from minigrad.shapes import Shape, broadcast
 
 from .apply import apply, compute
 from .aval import aval
+from .late import call
 from .node import Node
+from .place import module_of
 from .primitive import Primitive, registry
 from .tape import INPUT, constant
 from .tensor import Tensor, functions
 
 __all__ = [
     "array_module", "as_array", "as_tensor", "beside", "binary", "cast", "full", "is_number",
-    "meet", "module_of", "set_array_module", "spread", "tensor", "unary",
+    "meet", "module_of", "owned", "set_array_module", "spread", "tensor", "unary",
 ]  # fmt: skip
 
 #: The array module in which tensors are made when nothing else decides: NumPy or CuPy.
 _default_module: list[Any] = [np]
+
+_HOST = (1, 3)  # DLPack's numbers of memory that NumPy can read: the CPU's, and pinned
 
 _literals: dict[Any, Node] = {}
 _MANY_LITERALS = 4096
@@ -49,13 +52,6 @@ def array_module() -> Any:
 def set_array_module(module: Any) -> None:
     """Make new tensors arrays of this module."""
     _default_module[0] = module
-
-
-def module_of(value: Any) -> Any:
-    """Return the array module of a value, NumPy's for one that is not known yet."""
-    if value is None or isinstance(value, np.ndarray):
-        return np
-    return import_module(type(value).__module__.partition(".")[0])
 
 
 def full(value: float, shape: Shape, dtype: DType, module: Any = None) -> Tensor:
@@ -102,9 +98,21 @@ def _leaf(x: Any, dtype: DType | None) -> Node:
 
 
 def as_array(x: Any, dtype: DType | None = None) -> Any:
-    """Return data as a NumPy or CuPy array of a supported dtype, without a copy if possible."""
+    """Return data as a NumPy or CuPy array of a supported dtype, without a copy if possible.
+
+    Arrays of other libraries come through DLPack and stay where they are; data in Python
+    or NumPy goes to the device in use (``mg.use``).
+    """
+    array = _as_array(x, dtype)
+    module = _default_module[0]
+    if module is not np and isinstance(array, np.ndarray):
+        return call("move", array, module.__name__)
+    return array
+
+
+def _as_array(x: Any, dtype: DType | None) -> Any:
     if hasattr(x, "__dlpack__") and type(x).__module__.partition(".")[0] not in ("numpy", "cupy"):
-        x = np.from_dlpack(x)
+        x = np.from_dlpack(x) if x.__dlpack_device__()[0] in _HOST else call("from_dlpack", x)
     if hasattr(x, "dtype"):
         array = x if hasattr(x, "flags") and hasattr(x, "strides") else np.asarray(x)
         if isinstance(array, np.generic):
@@ -127,6 +135,13 @@ def as_array(x: Any, dtype: DType | None = None) -> Any:
     if dtype is None:
         dtype = bool_ if array.dtype.kind == "b" else get_default_dtype()
     return array.astype(dtype)
+
+
+def owned(data: Any, dtype: DType | None) -> Any:
+    """Return data as an array that nobody else will write to."""
+    array = as_array(data, dtype)
+    foreign = hasattr(data, "__dlpack__") and not isinstance(data, np.ndarray)
+    return array.copy() if array is data or array.base is not None or foreign else array
 
 
 def _plain(x: Any) -> Any:
@@ -239,9 +254,7 @@ def tensor(
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(data, Tensor):
         data = data.value
-    array = as_array(data, wanted)
-    if array is data or array.base is not None:
-        array = array.copy()
+    array = owned(data, wanted)
     node = constant(aval(array.shape, array.dtype), array)
     node.primitive, node.name = INPUT, name
     result = Tensor(node)

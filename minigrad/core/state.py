@@ -15,7 +15,7 @@ from minigrad.dtypes import DType, as_dtype
 from minigrad.errors import MinigradError, ShapeError, TraceError
 
 from .aval import Aval, aval
-from .door import as_array, as_tensor, cast
+from .door import as_tensor, cast, owned
 from .late import call
 from .node import Node
 from .origin import where
@@ -31,6 +31,7 @@ class Cell(Tensor):
     __slots__ = ("_held", "_name", "_where", "kind")
 
     trainable = False
+    placeless = False  # whether its value may be brought to another device unasked
     kind: Aval  #: Shape and dtype of the present array.
     _held: Any  # the present array or, once somebody has asked for it, the node that has it
 
@@ -150,9 +151,7 @@ class Cell(Tensor):
 
 def _own(data: Any, dtype: DType | None) -> Any:
     """Return data as an array that nobody else will write to."""
-    source = data.value if isinstance(data, Tensor) else data
-    array = as_array(source, dtype)
-    return array.copy() if array is source or array.base is not None else array
+    return owned(data.value if isinstance(data, Tensor) else data, dtype)
 
 
 def _restored(kind: type[Cell], value: Any, name: str | None, trainable: bool) -> Cell:

@@ -239,9 +239,17 @@ def record(
                     ])  # fmt: skip
                     break
     elif inputs and not now.recording and now.tape is None:
-        return Node(INPUT, (), {}, aval, value, at, None, name)
+        leaf = INPUT if any(map(_placed, inputs)) else CONSTANT
+        return Node(leaf, (), {}, aval, value, at, None, name)
     stopped = not now.recording and bool(inputs)  # a literal has nothing to stop
     return Node(primitive, inputs, params, aval, value, at, partner, name, stopped)
+
+
+def _placed(node: Node) -> bool:
+    """Whether a value is the user's data, or may be: it must not be moved unasked."""
+    if node.inputs:
+        return True
+    return node.primitive is INPUT and not getattr(node.params.get("cell"), "placeless", False)
 
 
 @contextmanager

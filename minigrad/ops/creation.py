@@ -9,7 +9,7 @@ import numpy as np
 from minigrad.core.apply import compute
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
-from minigrad.core.door import array_module, as_tensor, cast, is_number
+from minigrad.core.door import array_module, as_tensor, cast, is_number, module_of
 from minigrad.core.door import full as filled
 from minigrad.core.primitive import Primitive, Sample, register
 from minigrad.core.tape import record
@@ -88,9 +88,9 @@ iota_p: Primitive = register(
 )
 
 
-def _new(p: Primitive, **params: Any) -> Tensor:
+def _new(p: Primitive, module: Any = None, **params: Any) -> Tensor:
     """Record a creation: unlike the door's literals, it belongs to the user's line."""
-    value = compute(p, [array_module()], params)
+    value = compute(p, [module or array_module()], params)
     return Tensor(record(p, (), params, aval_of(params["shape"], params["dtype"]), value))
 
 
@@ -142,7 +142,13 @@ def full_like(
 ) -> Tensor:
     """Return a tensor of one value with the shape and dtype of x."""
     x = as_tensor(x)
-    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype, device=device)
+    chosen = x.dtype if dtype is None else as_dtype(dtype)
+    if not is_number(fill_value):
+        return full(x.shape, fill_value, dtype=chosen, device=device)
+    value = x.node.value  # if it is known, beside x, wherever new tensors are made
+    module = None if value is None else module_of(value)
+    made = _new(full_p, module, value=fill_value, shape=x.shape, dtype=chosen)
+    return _placed(made, device)
 
 
 def zeros_like(x: ArrayLike, /, *, dtype: DTypeLike = None, device: Any = None) -> Tensor:
@@ -288,9 +294,14 @@ def asarray(
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+<<<<<<< HEAD
     """Return a tensor that shares the memory of any array with ``__dlpack__``.
 
     ``copy=True`` gives it memory of its own.
     """
     shared = as_tensor(x.value if isinstance(x, Tensor) else x)
     return _placed(as_tensor(shared.value.copy()) if copy else shared, device)
+=======
+    """Return a tensor that shares the memory of any array with ``__dlpack__``."""
+    return _from_data(x)
+>>>>>>> c9da10e (GPU: eager work on CuPy arrays by own kernels; values of no place follow the user's tensors)

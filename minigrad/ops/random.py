@@ -96,6 +96,13 @@ def _bits_graph(n: int) -> Graph:
     return Graph([seed_node, stream_node], [flat.node], name="philox")
 
 
+class _Count(Buffer):
+    """The seed of a generator, or its count of draws: numbers, not data on some device."""
+
+    __slots__ = ()
+    placeless = True
+
+
 class Generator:
     """A source of random numbers with its own seed and count of draws.
 
@@ -104,8 +111,8 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.key = Buffer(np.uint64(0), "random.seed")
-        self.stream = Buffer(np.uint64(0), "random.stream")
+        self.key = _Count(np.uint64(0), "random.seed")
+        self.stream = _Count(np.uint64(0), "random.stream")
         self.seed(seed)
 
     def seed(self, seed: int) -> None:

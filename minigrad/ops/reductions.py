@@ -141,7 +141,7 @@ def _arg(name: str, reference: Any, latex: str) -> Primitive:
         name,
         "reduction",
         aval=_arg_aval(name),
-        reference=lambda x, axis: np.asarray(reference(x.real, axis=axis)),
+        reference=lambda x, axis: reference(x.real, axis=axis),
         vjp=(DISCRETE,),
         batch=_next_axis,
         latex=latex,

@@ -14,6 +14,7 @@ import numpy as np
 from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
+from minigrad.core.place import module_of
 from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
 from minigrad.core.tensor import Tensor
 from minigrad.errors import ShapeError
@@ -55,12 +56,9 @@ def _windows_reference(x: Any, *, axes: Axes, sizes: Ints, strides: Ints, dilati
         shape[a] = positions(x.shape[a], k, s, d)
         steps[a] = x.strides[a] * s
     inner = [x.strides[a] * d for a, d in zip(axes, dilations, strict=True)]
-    if isinstance(x, np.ndarray):
-        strided = np.lib.stride_tricks.as_strided
-        return strided(x, (*shape, *sizes), (*steps, *inner), writeable=False)
-    from cupy.lib.stride_tricks import as_strided
-
-    return as_strided(x, (*shape, *sizes), (*steps, *inner))
+    options = {"writeable": False} if isinstance(x, np.ndarray) else {}
+    strided = module_of(x).lib.stride_tricks.as_strided
+    return strided(x, (*shape, *sizes), (*steps, *inner), **options)
 
 
 def _shifted(

@@ -177,7 +177,7 @@ def test_error_class_has_a_manual_page_and_a_builtin_parent(name: str) -> None:
     assert issubclass(kind, errors.MinigradError)
     assert len(kind.__doc__.splitlines()) >= 3
     if name != "MinigradError":
-        builtin = (ValueError, TypeError, RuntimeError, AssertionError)
+        builtin = (ValueError, TypeError, RuntimeError, AssertionError, MemoryError)
         assert issubclass(kind, builtin)
 
 

@@ -1,0 +1,67 @@
+"""Where values are: in NumPy arrays, or on a device in CuPy arrays.
+
+Data that is not the user's own tensor has no place of its own: Python numbers, lists and
+arrays given as operands, ranges and masks that a function makes, random words. Beside a
+tensor on a device it is brought there. Two tensors of the user on different devices are an
+error: which one to move, and when, is the user's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from minigrad.errors import BackendUnavailable
+
+from .late import call
+from .node import Node, ancestors
+
+__all__ = ["module_of", "placeless", "together"]
+
+
+def module_of(value: Any) -> Any:
+    """Return the array module of a value, NumPy's for one that is not known yet."""
+    if value is None or isinstance(value, np.ndarray):
+        return np
+    return import_module(type(value).__module__.partition(".")[0])
+
+
+def placeless(node: Node) -> bool:
+    """Whether a value may be moved unasked: it depends on no tensor or parameter of the user."""
+    return all(
+        leaf.primitive.name != "input" or getattr(leaf.params.get("cell"), "placeless", False)
+        for leaf in ancestors([node])
+        if not leaf.inputs
+    )
+
+
+def together(what: str, nodes: Sequence[Node]) -> list[Any]:
+    """Return the values of operands, brought to one device.
+
+    Raises
+    ------
+    BackendUnavailable
+        If tensors of the user are on different devices; it names them.
+    """
+    values = [n.value for n in nodes]
+    away = [v for v in values if not isinstance(v, np.ndarray)]
+    if not away or len(away) == len(values):
+        return values
+    library = module_of(away[0]).__name__
+    here = [n for n, v in zip(nodes, values, strict=True) if isinstance(v, np.ndarray)]
+    if not all(map(placeless, here)):
+        raise BackendUnavailable(
+            f"{what}: the operands are on different devices",
+            operands=[f"{n.describe()}    on {_device(n.value)}" for n in nodes],
+            fix='move one of them, e.g. x.to("cupy") or model.to("cpu")',
+        )
+    return [call("move", v, library) if isinstance(v, np.ndarray) else v for v in values]
+
+
+def _device(value: Any) -> str:
+    return (
+        "the CPU (NumPy)" if isinstance(value, np.ndarray) else f"the GPU (cuda:{value.device.id})"
+    )
