@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
 import minigrad as mg
 from minigrad.core import recorder
 
+from .backends.cupy import stand_in
+
 #: Backends that run on a CPU and are held to the reference, bit for bit or by tolerance.
+#: On a device, the suite runs with ``"cupy"`` besides; see ``pytest_configure``.
 CPU_BACKENDS = ["numpy"]
+
+#: Where tensors are in this run, if not in NumPy arrays: "cupy" or "stand-in".
+_DEVICE: list[str] = []
 
 
 @pytest.fixture(params=CPU_BACKENDS)
@@ -23,10 +30,12 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def clean_state() -> Iterator[None]:
+def clean_state(request: pytest.FixtureRequest) -> Iterator[None]:
     """Seed the default generator, and see that a test leaves nothing switched over."""
-    mg.random.seed(0)
-    yield
+    away = _DEVICE and not request.node.get_closest_marker("host")
+    with mg.use("cupy") if away else nullcontext():
+        mg.random.seed(0)
+        yield
     assert recorder.tape is None, "a test left a trace open"
     assert recorder.recording, "a test left no_grad on"
     assert recorder.scope == (), "a test left a scope open"
@@ -36,10 +45,39 @@ def clean_state() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the measured experiments as well")
+    parser.addoption(
+        "--device",
+        choices=("cupy", "stand-in"),
+        help="run every test with its tensors on the GPU (as -m gpu does where there is one), or "
+        "on a stand-in for it in host memory that is as strict about mixing",
+    )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Decide where tensors are. ``-m gpu`` on a machine with a GPU runs all tests there."""
+    device = config.getoption("--device")
+    if device is None and config.option.markexpr == "gpu" and mg.backends()["cupy"] == "usable":
+        device = "cupy"
+    if device == "stand-in":
+        config._stand_in = stand_in.installed(kernels=False)
+        config._stand_in.__enter__()
+    if device:
+        _DEVICE.append(device)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _DEVICE.clear()
+    if hasattr(config, "_stand_in"):
+        config._stand_in.__exit__(None, None, None)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run; each skip says which line would enable it."""
+    if _DEVICE:
+        items[:] = [item for item in items if not item.get_closest_marker("host")]
+        for item in items:
+            item.add_marker("gpu")
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="a measured experiment: pytest --slow"))

@@ -12,7 +12,6 @@ import numpy as np
 from minigrad.core.graph import Graph
 from minigrad.errors import BackendUnavailable
 
-from .cupy import runtime
 from .reference import Program
 
 __all__ = ["Backend", "backend_named", "backends", "to_module"]
@@ -35,6 +34,11 @@ class Backend:
     module: Callable[[], Any]
 
 
+def _cupy_missing() -> str | None:
+    found: str | None = import_module("minigrad.backends.cupy.runtime").missing()
+    return found
+
+
 def _cupy_program(graph: Graph) -> Executable:
     """Return a function that brings its arrays to the device and runs node by node."""
     cupy = import_module("cupy")
@@ -49,7 +53,7 @@ _backends = {
             "numpy", "the reference: node by node", lambda: None, Program, lambda: np
         ),
         Backend(
-            "cupy", "a GPU, node by node", runtime.missing, _cupy_program,
+            "cupy", "a GPU, node by node", _cupy_missing, _cupy_program,
             lambda: import_module("cupy"),
         ),
     )

@@ -15,6 +15,7 @@ from minigrad.core.apply import compute
 from minigrad.core.door import module_of
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
+from minigrad.core.place import host
 from minigrad.errors import MinigradError
 
 __all__ = ["Program", "evaluate", "program"]
@@ -55,18 +56,20 @@ class Program:
                     values[i] = None
         return [values[i] for i in self.results]
 
-    def trace(self, arrays: Sequence[Any]) -> dict[Node, Any]:
-        """Return the value of every node."""
-        values = self._start(arrays)
+    def trace(self, arrays: Sequence[Any], module: Any = None) -> dict[Node, Any]:
+        """Return the value of every node; ``module`` says where, if the arrays are there."""
+        values = self._start(arrays, module)
         with np.errstate(all="ignore"):
             for node, operands, out, _ in self.steps:
                 values[out] = _apply(node, [values[i] for i in operands])
         return dict(zip(self.order, values, strict=True))
 
-    def _start(self, arrays: Sequence[Any]) -> list[Any]:
+    def _start(self, arrays: Sequence[Any], module: Any = None) -> list[Any]:
         values: list[Any] = [None] * len(self.order)
         values[: len(arrays)] = arrays
-        module = next((m for m in map(module_of, arrays) if m is not np), self.module)
+        if module is None:
+            known = arrays or [n.value for _, n in self.constants]
+            module = next((m for m in map(module_of, known) if m is not np), self.module)
         for i, node in self.constants:
             values[i] = on_device(node, module)
         return values
@@ -77,7 +80,9 @@ def on_device(node: Node, module: Any) -> Any:
     value = node.value
     if value is None or (module_of(value) is not module and node.primitive.kind == "creation"):
         return node.primitive.reference(module, **node.params)
-    return value if module_of(value) is module else module.asarray(value)
+    if module_of(value) is module:
+        return value
+    return host(value) if module is np else module.asarray(value)
 
 
 def _apply(node: Node, values: list[Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.errors import MinigradError
 
 from .late import call
-from .place import together
+from .place import in_use, together
 from .primitive import Primitive
 from .tape import record, recorder
 from .tensor import Tensor
@@ -23,6 +23,7 @@ NO_PARAMS: Final[dict[str, Any]] = {}
 def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any]) -> Any:
     """Return the result on arrays of one device: infinities and NaN come without warnings."""
     if values and type(values[0]) is not np.ndarray and _away(primitive, values[0]):
+        in_use[0] = True
         return call("compute", primitive, values, params)
     result = recorder.quietly(primitive.reference, *values, **params)
     return np.asarray(result) if isinstance(result, np.generic) else result

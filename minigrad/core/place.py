@@ -14,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.dtypes import Array
 from minigrad.errors import BackendUnavailable
 
 from .late import call
-from .node import Node, ancestors
+from .node import Node
 
-__all__ = ["module_of", "placeless", "together"]
+__all__ = ["host", "in_use", "module_of", "placeless", "together"]
+
+#: Whether anything was computed on a device yet. Until then nobody asks where values may go.
+in_use: list[bool] = [False]
 
 
 def module_of(value: Any) -> Any:
@@ -29,13 +33,28 @@ def module_of(value: Any) -> Any:
     return import_module(type(value).__module__.partition(".")[0])
 
 
+def host(value: Any) -> Array:
+    """Return a value as a NumPy array, copied from the device if it is on one."""
+    away = hasattr(value, "get") and not isinstance(value, np.ndarray)
+    return np.asarray(value.get() if away else value)
+
+
 def placeless(node: Node) -> bool:
     """Whether a value may be moved unasked: it depends on no tensor or parameter of the user."""
-    return all(
-        leaf.primitive.name != "input" or getattr(leaf.params.get("cell"), "placeless", False)
-        for leaf in ancestors([node])
-        if not leaf.inputs
-    )
+    seen, todo = {node}, [node]
+    while todo:
+        at = todo.pop()
+        if at.inputs:
+            fresh = [i for i in at.inputs if i not in seen]
+            seen.update(fresh)
+            todo += fresh
+        elif at.primitive.name == "input" and not _number_cell(at):
+            return False
+    return True
+
+
+def _number_cell(leaf: Node) -> bool:
+    return getattr(leaf.params.get("cell"), "placeless", False)
 
 
 def together(what: str, nodes: Sequence[Node]) -> list[Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from .aval import Aval
 from .node import Node
 from .origin import where
+from .place import in_use, placeless
 from .primitive import Each, Primitive, register, registry
 
 if TYPE_CHECKING:
@@ -239,17 +240,11 @@ def record(
                     ])  # fmt: skip
                     break
     elif inputs and not now.recording and now.tape is None:
-        leaf = INPUT if any(map(_placed, inputs)) else CONSTANT
+        free = in_use[0] and isinstance(value, np.ndarray) and all(map(placeless, inputs))
+        leaf = CONSTANT if free else INPUT
         return Node(leaf, (), {}, aval, value, at, None, name)
     stopped = not now.recording and bool(inputs)  # a literal has nothing to stop
     return Node(primitive, inputs, params, aval, value, at, partner, name, stopped)
-
-
-def _placed(node: Node) -> bool:
-    """Whether a value is the user's data, or may be: it must not be moved unasked."""
-    if node.inputs:
-        return True
-    return node.primitive is INPUT and not getattr(node.params.get("cell"), "placeless", False)
 
 
 @contextmanager

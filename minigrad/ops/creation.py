@@ -281,7 +281,9 @@ def asarray(
         shared = (
             dtype is None
             if foreign
-            else (isinstance(obj, np.ndarray) and np.shares_memory(obj, x.value))
+            else isinstance(obj, np.ndarray)
+            and isinstance(x.value, np.ndarray)
+            and np.shares_memory(obj, x.value)
         )
         if copy is False and not shared:
             raise DataError(
@@ -294,14 +296,9 @@ def asarray(
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
-<<<<<<< HEAD
     """Return a tensor that shares the memory of any array with ``__dlpack__``.
 
     ``copy=True`` gives it memory of its own.
     """
     shared = as_tensor(x.value if isinstance(x, Tensor) else x)
     return _placed(as_tensor(shared.value.copy()) if copy else shared, device)
-=======
-    """Return a tensor that shares the memory of any array with ``__dlpack__``."""
-    return _from_data(x)
->>>>>>> c9da10e (GPU: eager work on CuPy arrays by own kernels; values of no place follow the user's tensors)

@@ -17,10 +17,11 @@ import numpy as np
 
 from minigrad.core.apply import apply
 from minigrad.core.aval import aval
-from minigrad.core.door import as_tensor, cast, full
+from minigrad.core.door import array_module, as_tensor, cast, full, module_of
 from minigrad.core.graph import Graph
+from minigrad.core.late import call as late
 from minigrad.core.state import Buffer
-from minigrad.core.tape import placeholder, scope
+from minigrad.core.tape import placeholder, recorder, scope
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import (
     DTypeLike,
@@ -129,6 +130,7 @@ class Generator:
     def bits(self, shape: int | Sequence[int]) -> Tensor:
         """Return random 32-bit words, and count one draw."""
         size = as_shape(shape)
+        _bring(self.key, self.stream)
         with scope("random_bits"):
             params = {"graph": _bits_graph(prod(size)), "index": 0}
             words = apply(call_p, (Tensor(self.key.node), Tensor(self.stream.node)), params)
@@ -141,6 +143,14 @@ class Generator:
 
     def __repr__(self) -> str:
         return f"Generator(seed={self.key.item()}, draws={self.stream.item()})"
+
+
+def _bring(*cells: Buffer) -> None:
+    """Let words be made where new tensors are (``mg.use``)."""
+    module = array_module()
+    for cell in cells:
+        if recorder.tape is None and module_of(cell.leaf.value) is not module:
+            cell.load(late("move", cell.leaf.value, module.__name__))
 
 
 #: The generator of dropout, initialisers and this module's functions.

@@ -10,6 +10,7 @@ import numpy as np
 from minigrad.core.apply import NO_PARAMS
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
+from minigrad.core.place import host
 from minigrad.core.tape import CONSTANT, INPUT, recorder
 from minigrad.core.tensor import Tensor
 from minigrad.errors import MinigradError
@@ -33,12 +34,12 @@ def folding(graph: Graph) -> Step:
     given = set(graph.inputs)
 
     def step(node: Node) -> Node:
-        if node.primitive is CONSTANT and node.aval.shape == () and _here(node.value):
-            return make_literal(node, node.value.item(), node.aval)
+        if node.primitive is CONSTANT and node.aval.shape == () and _known(node):
+            return make_literal(node, host(node.value).item(), node.aval)
         if not node.inputs or node.name:
             return node
         for i in node.inputs:
-            if i.inputs or i in given or not _here(i.value):
+            if i.inputs or i in given or not _known(i):
                 return node
         if node.primitive.name in ("barrier", "stop_gradient", "in_range", "call", "all_reduce"):
             return node
@@ -55,9 +56,10 @@ def folding(graph: Graph) -> Step:
     return step
 
 
-def _here(value: Any) -> bool:
-    """Whether a value is known, and not on another device."""
-    return isinstance(value, np.ndarray)
+def _known(node: Node) -> bool:
+    """Whether a value is known; a large one on another device is not fetched."""
+    value = node.value
+    return isinstance(value, np.ndarray) or (value is not None and node.aval.size <= _SMALL)
 
 
 def _folded_literal(node: Node) -> Node:
@@ -68,7 +70,7 @@ def _folded_literal(node: Node) -> Node:
 
 
 def _folded(node: Node) -> Node:
-    values = [np.asarray(i.value) for i in node.inputs]
+    values = [host(i.value) for i in node.inputs]
     with np.errstate(all="ignore"):
         result = np.ascontiguousarray(node.primitive.reference(*values, **node.params))
     result = result.reshape(node.aval.shape)

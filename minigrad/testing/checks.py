@@ -9,6 +9,8 @@ import numpy as np
 
 from minigrad.api.derivatives import jvp, vjp
 from minigrad.api.tracing import trace
+from minigrad.core.place import host
+from minigrad.core.tensor import Tensor
 from minigrad.errors import GradientMismatch
 from minigrad.trees import flatten
 
@@ -61,7 +63,7 @@ def check_grads(
 
 def _double(argument: Any) -> Any:
     leaves, tree = flatten(argument)
-    arrays = [np.asarray(x) for x in leaves]
+    arrays = [host(x.value if isinstance(x, Tensor) else x) for x in leaves]
     return tree.build([a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays])
 
 
@@ -70,7 +72,7 @@ def _check(
     rtol: float, rng: np.random.Generator,
 ) -> None:  # fmt: skip
     graph, _ = retyped(trace(f, *args), np.dtype(np.float64))
-    arrays = [np.asarray(a) for a in input_arrays(graph, args)]
+    arrays = [host(a) for a in input_arrays(graph, args)]
     shapes = [n.aval.shape for n in graph.outputs]
     cotangents = [np.asarray(rng.normal(size=s)) for s in shapes]
     base = Perturbed.values(graph, arrays)

@@ -18,6 +18,7 @@ from minigrad.api.tracing import argument_arrays, state_value, trace
 from minigrad.core.door import as_tensor
 from minigrad.core.graph import Graph, is_state
 from minigrad.core.node import Node, ancestors
+from minigrad.core.place import host
 from minigrad.core.tape import placeholder
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import Array, DType, float16, float32, float64
@@ -119,7 +120,7 @@ class Comparison:
     def __init__(self, graph: Graph, arrays: Sequence[Any], cotangent: Any, seed: int) -> None:
         self.graph, self.seed = graph, seed
         self.precision = _precision(graph)
-        self.run_arrays = [np.asarray(a) for a in arrays]
+        self.run_arrays = [host(a) for a in arrays]
         self.double, self.twin = retyped(graph, float64)
         self.arrays = [_cast(a, float64) for a in self.run_arrays]
         self.rng = np.random.default_rng(seed)
@@ -135,7 +136,7 @@ class Comparison:
         if cotangent is None:
             return [np.asarray(self.rng.normal(size=s) if s else 1.0) for s in shapes]
         leaves, _ = flatten(cotangent)
-        found = [np.asarray(as_tensor(c).value, np.float64) for c in leaves]
+        found = [host(as_tensor(c).value).astype(np.float64) for c in leaves]
         if [c.shape for c in found] != shapes:
             raise DataError(
                 f"cotangent: shapes {[c.shape for c in found]} do not fit the result's {shapes}",

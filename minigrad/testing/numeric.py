@@ -16,6 +16,7 @@ import numpy as np
 from minigrad.backends import program
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
+from minigrad.core.place import host
 from minigrad.dtypes import Array
 
 __all__ = ["Derivative", "Perturbed"]
@@ -79,7 +80,7 @@ class Perturbed:
     @staticmethod
     def values(graph: Graph, arrays: Sequence[Any]) -> dict[Node, Any]:
         """Return the value of every node, to start from."""
-        return program(graph).trace(arrays)
+        return program(graph).trace([host(a) for a in arrays], np)
 
     def __call__(self, value: Array) -> Any:
         """Return the inner product with the target at ``value``, which may be complex."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minigrad.core.aval import Aval, aval
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
+from minigrad.core.place import host
 from minigrad.dtypes import DType
 
 __all__ = ["retyped"]
@@ -43,8 +42,8 @@ def _type(a: Aval, dtype: DType) -> Aval:
 def _leaf(node: Node, dtype: DType) -> Node:
     value = node.value
     kind = _type(node.aval, dtype)
-    if value is not None and kind is not node.aval:
-        value = np.asarray(value).astype(dtype)
+    if value is not None:
+        value = host(value).astype(kind.dtype, copy=False)
     return Node(node.primitive, (), node.params, kind, value, node.where, None, node.name)
 
 

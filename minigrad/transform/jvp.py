@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from minigrad.core.node import Node
 from minigrad.core.tape import placeholder
 from minigrad.core.tensor import Tensor
-from minigrad.ops.creation import zeros
+from minigrad.ops.creation import zeros_like
 
 from .vjp import differentiable_path, pullback
 
@@ -30,4 +30,4 @@ def pushforward(
     pairs = [(b, t) for b, t in zip(back, tangents, strict=True) if b.node.value is None]
     forward = pullback([b.node for b, _ in pairs], [t for _, t in pairs], dummies)
     found = dict(zip(reached, forward, strict=True))
-    return [found[n] if n in found else zeros(n.aval.shape, dtype=n.aval.dtype) for n in outputs]
+    return [found[n] if n in found else zeros_like(Tensor(n)) for n in outputs]

@@ -17,7 +17,7 @@ from minigrad.core.tensor import Tensor
 from minigrad.errors import NotDifferentiable, ShapeError
 from minigrad.ops.arithmetic import barrier
 from minigrad.ops.call import call_p, expand
-from minigrad.ops.creation import ones, zeros
+from minigrad.ops.creation import ones_like, zeros_like
 
 __all__ = ["check_differentiable", "differentiable_path", "pullback", "seed"]
 
@@ -60,7 +60,7 @@ def pullback(
                 arriving[source] = part if present is None else present + part
     finally:
         recorder.partner, recorder.source = before
-    return [found[n] if n in found else zeros(n.aval.shape, dtype=n.aval.dtype) for n in wrt]
+    return [found[n] if n in found else zeros_like(Tensor(n)) for n in wrt]
 
 
 def _at(node: Node, g: Tensor, path: Collection[Node]) -> list[tuple[Node, Tensor]]:
@@ -165,7 +165,7 @@ def seed(output: Node, cotangent: Tensor | None, what: str) -> Tensor:
     """Return the cotangent to start with: the one given, of the right type, or 1."""
     check_cotangent(output, cotangent, what)
     if cotangent is None:
-        return ones((), dtype=output.aval.dtype)
+        return ones_like(Tensor(output))  # on its device
     if cotangent.shape != output.aval.shape:
         raise ShapeError(
             f"{what}: the cotangent has shape {cotangent.shape}, the result {output.aval.shape}",

@@ -12,6 +12,7 @@ import numpy as np
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
+from minigrad.core.place import host
 from minigrad.core.tape import CONSTANT, INPUT
 
 __all__ = ["cotangents", "default_targets", "derived", "level"]
@@ -167,9 +168,11 @@ class _Keys:
         if name == "full":
             return float(node.params["value"])
         if kind == "leaf":
-            first = node.value is not None and node.aval.size > 0 and node.value.flat[0]
-            equal = first is not False and bool((node.value == first).all())
-            return float(first) if equal else None
+            if node.value is None or node.aval.size == 0:
+                return None
+            value = host(node.value)
+            first = value.flat[0]
+            return float(first) if bool((value == first).all()) else None
         operands = [self._uniform.get(i) for i in node.inputs]
         if None in operands or not operands:
             return None

@@ -269,6 +269,7 @@ def test_a_scaling_that_was_never_fitted_takes_the_saved_numbers(path: Path) -> 
         mg.load(path, scaler=scaler)
 
 
+@pytest.mark.host
 def test_what_is_loaded_shares_no_memory(path: Path) -> None:
     mg.save(path, model=Model(0))
     first, second = Model(1), Model(2)

@@ -15,6 +15,7 @@ from minigrad.errors import MinigradError, ShapeError
 X = np.arange(6.0).reshape(2, 3)
 
 
+@pytest.mark.host
 def test_properties() -> None:
     t = mg.tensor(X, name="t")
     assert (t.shape, t.dtype, t.ndim, t.size, t.device, t.name) == (
@@ -41,6 +42,7 @@ def test_scalars_become_python_numbers() -> None:
         bool(mg.tensor(X))
 
 
+@pytest.mark.host
 def test_methods_are_the_functions() -> None:
     t = mg.tensor(X)
     assert t.reshape(3, 2).shape == t.reshape((3, 2)).shape == t.reshape([-1, 2]).shape == (3, 2)

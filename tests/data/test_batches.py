@@ -34,6 +34,7 @@ def test_every_row_is_given_once(n: int, size: int, drop: bool, shuffle: bool) -
         assert together == list(range(len(together)))
 
 
+@pytest.mark.host
 def test_rows_of_all_arrays_stay_together_and_are_copies() -> None:
     for shuffle in (False, True):
         for x, y in Batches(X, mg.tensor(Y), batch_size=3, shuffle=shuffle, seed=1):

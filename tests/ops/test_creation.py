@@ -122,6 +122,7 @@ def test_tensor_takes_numbers_lists_arrays_and_tensors() -> None:
     assert mg.asarray([1, 2], dtype=np.int8).dtype == np.int8
 
 
+@pytest.mark.host
 def test_tensor_owns_its_data() -> None:
     x = np.ones(3)
     t, p = mg.tensor(x), mg.Parameter(x)
@@ -159,6 +160,7 @@ def test_requires_grad_needs_a_floating_leaf() -> None:
         y.requires_grad = True
 
 
+@pytest.mark.host
 def test_dlpack_goes_both_ways() -> None:
     t = mg.tensor(np.arange(3.0))
     same_bits(np.from_dlpack(t), np.arange(3.0))

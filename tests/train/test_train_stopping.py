@@ -87,6 +87,7 @@ def test_restore_before_any_value_does_nothing() -> None:
     np.testing.assert_array_equal(model.weight.numpy(), before)
 
 
+@pytest.mark.host
 def test_what_is_kept_is_not_changed_by_training_on() -> None:
     model = nn.Linear(1, 1)
     nn.init.ones(model.weight)

@@ -95,7 +95,7 @@ def pointwise(
     w = Writer()
     operands = [f"const {storage_type(d)}* __restrict__ x{i}" for i, d in enumerate(dtypes)]
     w.lines.append(
-        f'extern "C" __global__ void __launch_bounds__({_THREADS}) {primitive.name}('
+        f'extern "C" __global__ void __launch_bounds__({_THREADS}) mg_{primitive.name}('
         f"{', '.join(operands)}, {storage_type(result)}* __restrict__ y, const u64 n) {{"
     )
     constant = {i: w.load(f"x{i}[0]", d) for i, d in enumerate(dtypes) if steps[i] == 0}
@@ -148,7 +148,7 @@ def _kernel(
 ) -> runtime.Launcher:
     del device  # part of the key only: machine code belongs to one device
     source = pointwise(primitive, dtypes, steps, dict(params), result)
-    return runtime.launcher(source, primitive.name)
+    return runtime.launcher(source, f"mg_{primitive.name}")
 
 
 # What CuPy lacks, or does otherwise ------------------------------------------------
@@ -202,7 +202,7 @@ def scatter(dtype: DType) -> str:
     kind = storage_type(dtype)
     w = Writer()
     w.lines.append(
-        f'extern "C" __global__ void __launch_bounds__({_THREADS}) scatter('
+        f'extern "C" __global__ void __launch_bounds__({_THREADS}) mg_scatter('
         f"const i64* __restrict__ sorted, const i64* __restrict__ order, "
         f"const {kind}* __restrict__ rows, {kind}* __restrict__ y, const u64 k, const u64 n, "
         f"const u64 c) {{"
@@ -242,7 +242,7 @@ def _scatter(cupy: Any, g: Any, index: Any, *, axis: int, n: int) -> Any:
 @lru_cache(maxsize=64)
 def _scatter_kernel(dtype: DType, device: int) -> runtime.Launcher:
     del device
-    return runtime.launcher(scatter(dtype), "scatter")
+    return runtime.launcher(scatter(dtype), "mg_scatter")
 
 
 def _all_reduce(cupy: Any, x: Any, *, group: Any) -> Any:

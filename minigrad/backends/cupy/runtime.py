@@ -50,7 +50,7 @@ def _driver(runtime: Any, error: Exception) -> str:
         have = need = 0
     if need and not have:
         return f"CuPy is installed but there is no NVIDIA driver (CuPy needs CUDA {_version(need)})"
-    if have < need:
+    if have // 1000 < need // 1000:  # within a major version they are compatible
         return (
             f"the NVIDIA driver supports CUDA {_version(have)}, this CuPy needs "
             f"{_version(need)}: update the driver, or pip install 'minigrad[cuda12]'"
