@@ -78,10 +78,10 @@ class Program:
 def on_device(node: Node, module: Any) -> Any:
     """Return the value of a constant as an array of this module."""
     value = node.value
-    if value is None or (module_of(value) is not module and node.primitive.kind == "creation"):
-        return node.primitive.reference(module, **node.params)
-    if module_of(value) is module:
+    if value is not None and isinstance(value, np.ndarray) == (module is np):
         return value
+    if node.primitive.kind == "creation":
+        return node.primitive.reference(module, **node.params)
     return host(value) if module is np else module.asarray(value)
 
 
