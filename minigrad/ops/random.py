@@ -149,8 +149,8 @@ def _bring(*cells: Buffer) -> None:
     """Let words be made where new tensors are (``mg.use``)."""
     module = array_module()
     for cell in cells:
-        if recorder.tape is None and module_of(cell.leaf.value) is not module:
-            cell.load(late("move", cell.leaf.value, module.__name__))
+        if recorder.tape is None and module_of(cell.array) is not module:
+            cell.load(late("move", cell.array, module.__name__))
 
 
 #: The generator of dropout, initialisers and this module's functions.
