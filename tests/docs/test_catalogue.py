@@ -35,7 +35,6 @@ ALL = [f"{letter}{i}" for letter, count in ROWS.items() for i in range(1, count 
 
 #: Rows that nobody holds yet.
 OPEN = {
-    *["C3", "C4", "C5", "C6", "C7", "C9"],
     *["C8"],
     *["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"],
     *["E1", "E2", "E3", "E4"],
