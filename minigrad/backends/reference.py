@@ -66,10 +66,12 @@ class Program:
 
     def _start(self, arrays: Sequence[Any], module: Any = None) -> list[Any]:
         values: list[Any] = [None] * len(self.order)
-        values[: len(arrays)] = arrays
         if module is None:
             known = arrays or [n.value for _, n in self.constants]
             module = next((m for m in map(module_of, known) if m is not np), self.module)
+        if module is not np:  # data passed as NumPy arrays follows what is on the device
+            arrays = [module.asarray(a) for a in arrays]
+        values[: len(arrays)] = arrays
         for i, node in self.constants:
             values[i] = on_device(node, module)
         return values
