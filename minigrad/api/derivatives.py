@@ -144,7 +144,7 @@ def value_and_grad(
             new, aliases, trees = _opened(f, args, argnums, "grad")
             out = f(*new, **kwargs)
             loss, aux = _with_aux(out) if has_aux else (out, None)
-            loss = _scalar_result(loss)
+            loss = _scalar_result(loss, "grad")
             start = seed(loss.node, None, "grad")
             gradients = pullback([loss.node], [start], [a.node for a in aliases])
         nested = _closed(_plain(gradients), trees, isinstance(argnums, int))
@@ -163,13 +163,13 @@ def _with_aux(out: Any) -> Any:
     )
 
 
-def _scalar_result(loss: Any) -> Tensor:
+def _scalar_result(loss: Any, what: str) -> Tensor:
     """Return what a function to be differentiated returned, as a tensor."""
     if isinstance(loss, Tensor) or is_number(loss) or is_array(loss):
         return as_tensor(loss)
     kind = type(loss).__name__
     raise TraceError(
-        f"grad: the function returned a {kind}",
+        f"{what}: the function returned a {kind}",
         rule="a function to be differentiated returns one scalar tensor",
         fix="pass has_aux=True to return more than the loss"
         if isinstance(loss, tuple)
@@ -281,7 +281,7 @@ def hvp(f: Function, primals: Any, tangents: Any) -> Any:
     directions, _ = _as_arguments(tangents)
     with transforming():
         new, aliases, trees = _opened(f, arguments, range(len(arguments)), "hvp")
-        loss = as_tensor(f(*new))
+        loss = _scalar_result(f(*new), "hvp")
         nodes = [a.node for a in aliases]
         gradients = pullback([loss.node], [seed(loss.node, None, "hvp")], nodes)
         along = _directions(aliases, arguments, directions, "hvp")

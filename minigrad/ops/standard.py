@@ -15,7 +15,7 @@ from minigrad.errors import DtypeError, ShapeError
 from .arithmetic import subtract
 from .kinds import ArrayLike, axis_in
 from .logic import not_equal
-from .movement import concat, cut
+from .movement import concat, cut, pad
 from .reductions import AxisLike
 from .structural import sum, sum_dtype
 
@@ -125,11 +125,10 @@ def cumulative_prod(
     x = cast(x, sum_dtype(x.dtype) if dtype is None else as_dtype(dtype))
     n, shift = x.shape[at], 1
     while shift < n:
-        x = x * concat([_ones_before(x, at, shift), cut(x, at, 0, n - shift)], axis=at)
+        x = x * _after_ones(cut(x, at, 0, n - shift), at, shift)
         shift *= 2
-    return concat([_ones_before(x, at, 1), x], axis=at) if include_initial else x
+    return _after_ones(x, at, 1) if include_initial else x
 
 
-def _ones_before(x: Tensor, axis: int, n: int) -> Tensor:
-    shape = (*x.shape[:axis], n, *x.shape[axis + 1 :])
-    return as_tensor(np.ones(shape, x.dtype))
+def _after_ones(x: Tensor, axis: int, n: int) -> Tensor:
+    return pad(x, [(n if a == axis else 0, 0) for a in range(x.ndim)], constant_values=1)

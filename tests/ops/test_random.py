@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 import minigrad as mg
 from minigrad.errors import DataError, DtypeError
 from minigrad.ops.random import keep_mask, philox4x32
+
+ANSWERS = Path(__file__).parents[3] / "shared" / "data" / "philox_kat.json"
 
 #: Random123's known answers for philox4x32 (Salmon and others, 2011; file kat_vectors):
 #: rounds, counter, key, result.
@@ -33,6 +37,18 @@ def test_philox_gives_the_known_answers(
     keys = [mg.tensor(np.uint32(w)) for w in key]
     found = [w.item() for w in philox4x32(words, keys, rounds)]
     assert found == expected
+
+
+@pytest.mark.skipif(not ANSWERS.is_file(), reason="put philox_kat.json in ../shared/data")
+def test_philox_gives_every_known_answer_of_the_shared_file() -> None:
+    vectors = json.loads(ANSWERS.read_text(encoding="utf-8"))["vectors"]
+    mine = [v for v in vectors if v["generator"] == "philox4x32"]
+    assert {v["rounds"] for v in mine} >= {7, 10}
+    for v in mine:
+        words = [mg.tensor(np.uint32(int(w, 16))) for w in v["ctr"]]
+        keys = [mg.tensor(np.uint32(int(w, 16))) for w in v["key"]]
+        found = [w.item() for w in philox4x32(words, keys, v["rounds"])]
+        assert found == [int(w, 16) for w in v["out"]], v
 
 
 def philox_by_hand(counter: list[int], key: list[int]) -> list[int]:
