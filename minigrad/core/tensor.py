@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from minigrad.dtypes import Array, DType, DTypeLike
-from minigrad.errors import MinigradError, ShapeError, TraceError
+from minigrad.errors import DtypeError, MinigradError, ShapeError, TraceError
 from minigrad.shapes import Shape
 
 from .aval import aval
@@ -33,14 +33,25 @@ functions: dict[str, Callable[..., Tensor]] = {}
 #: Versions of the Python Array API standard whose names and meanings are here.
 API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 
+#: What an operator takes for an operand, whatever it may know itself.
+ARRAYS = (int, float, list, tuple, np.ndarray, np.generic)
+
 Method: TypeAlias = "Callable[[Tensor, Any], Tensor]"
 
 
-def _operator(name: str) -> tuple[Method, Method]:
-    """Return the methods that call a function with self on the left, and on the right."""
+def _operator(name: str, reflected: str = "__eq__") -> tuple[Method, Method]:
+    """Return the methods that call a function with self on the left, and on the right.
+
+    What is no array, but knows the ``reflected`` operator, is left to do it.
+    """
 
     def left(self: Tensor, other: Any) -> Tensor:
-        return functions[name](self, other)
+        try:
+            return functions[name](self, other)
+        except DtypeError:
+            if isinstance(other, (Tensor, *ARRAYS)) or not hasattr(other, reflected):
+                raise
+            return NotImplemented  # type: ignore[no-any-return]
 
     def right(self: Tensor, other: Any) -> Tensor:
         return functions[name](other, self)
@@ -314,21 +325,23 @@ class Tensor:
 
     # Operators -----------------------------------------------------------------
 
-    __add__, __radd__ = _operator("add")
-    __sub__, __rsub__ = _operator("subtract")
-    __mul__, __rmul__ = _operator("multiply")
-    __truediv__, __rtruediv__ = _operator("divide")
-    __floordiv__, __rfloordiv__ = _operator("floor_divide")
-    __mod__, __rmod__ = _operator("remainder")
-    __pow__, __rpow__ = _operator("pow")
-    __matmul__, __rmatmul__ = _operator("matmul")
-    __and__, __rand__ = _operator("bitwise_and")
-    __or__, __ror__ = _operator("bitwise_or")
-    __xor__, __rxor__ = _operator("bitwise_xor")
-    __lshift__, __rlshift__ = _operator("bitwise_left_shift")
-    __rshift__, __rrshift__ = _operator("bitwise_right_shift")
-    __lt__, __gt__ = _operator("less")
-    __le__, __ge__ = _operator("less_equal")
+    __add__, __radd__ = _operator("add", "__radd__")
+    __sub__, __rsub__ = _operator("subtract", "__rsub__")
+    __mul__, __rmul__ = _operator("multiply", "__rmul__")
+    __truediv__, __rtruediv__ = _operator("divide", "__rtruediv__")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide", "__rfloordiv__")
+    __mod__, __rmod__ = _operator("remainder", "__rmod__")
+    __pow__, __rpow__ = _operator("pow", "__rpow__")
+    __matmul__, __rmatmul__ = _operator("matmul", "__rmatmul__")
+    __and__, __rand__ = _operator("bitwise_and", "__rand__")
+    __or__, __ror__ = _operator("bitwise_or", "__ror__")
+    __xor__, __rxor__ = _operator("bitwise_xor", "__rxor__")
+    __lshift__, __rlshift__ = _operator("bitwise_left_shift", "__rlshift__")
+    __rshift__, __rrshift__ = _operator("bitwise_right_shift", "__rrshift__")
+    __lt__, __gt__ = _operator("less", "__gt__")
+    __le__, __ge__ = _operator("less_equal", "__ge__")
+    __eq__ = _operator("equal")[0]  # type: ignore[assignment]
+    __ne__ = _operator("not_equal")[0]  # type: ignore[assignment]
 
     def __neg__(self) -> Tensor:
         return functions["negative"](self)
@@ -341,16 +354,6 @@ class Tensor:
 
     def __invert__(self) -> Tensor:
         return functions["bitwise_invert"](self)
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        if other is None or isinstance(other, str):
-            return NotImplemented
-        return functions["equal"](self, other)
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        if other is None or isinstance(other, str):
-            return NotImplemented
-        return functions["not_equal"](self, other)
 
     __hash__ = object.__hash__
 

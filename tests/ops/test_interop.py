@@ -114,3 +114,30 @@ def test_a_tensor_is_not_equal_to_what_is_no_array() -> None:
     assert (x == None) is False  # noqa: E711
     assert (x != "a") is True
     assert (x == 1.0).tolist() == [True, True]
+
+
+class Odd:
+    """Something that is no array and knows how to be added and compared."""
+
+    def __radd__(self, other: object) -> str:
+        return "added"
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = object.__hash__
+
+
+def test_operators_leave_what_is_no_array_to_itself() -> None:
+    x: Any = mg.ones(2)
+    assert x + Odd() == "added"
+    assert (x < Odd()) is True
+    assert (x == Odd()) is True
+    assert mg.tensor(1.0) == pytest.approx(1.0)
+    assert x in [None, "a", x]
+    for wrong in (lambda: x + None, lambda: x * [None], lambda: (x > 0) + (x > 0), lambda: x - "a"):
+        with pytest.raises(mg.errors.DtypeError):
+            wrong()
