@@ -36,11 +36,9 @@ ALL = [f"{letter}{i}" for letter, count in ROWS.items() for i in range(1, count 
 #: Rows that nobody holds yet.
 OPEN = {
     *["C8"],
-    *["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"],
     *["E1", "E2", "E3", "E4"],
     *["F1", "F2", "F3", "F4", "F5", "F6"],
     *["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8"],
-    *["H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "H14"],
 }
 
 
