@@ -50,6 +50,8 @@ def test_committed_notebook_has_outputs_and_no_traceback(path: Path) -> None:
     nbformat.validate(notebook)
     kinds = {o.output_type for o in outputs(notebook)}
     assert "error" not in kinds
+    assert not [o.text for o in outputs(notebook) if o.get("name") == "stderr"]
+    assert "After this page you will be able to" in notebook.cells[0].source
     assert pictures(notebook) >= 2, "commit the executed notebook: static pages show its pictures"
     counts = [c.execution_count for c in notebook.cells if c.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1)), "run it from top to bottom"
