@@ -24,6 +24,7 @@ __all__ = ["Origin", "Where", "here", "where"]
 Where: TypeAlias = tuple[CodeType | None, int, tuple[str, ...]]
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120  (loads fast)
+_SHELL = f"{os.sep}IPython{os.sep}core{os.sep}"  # runs cell magics: the cell is further out
 _internal: dict[str, bool] = {}  # by file name: the hash of a code object is slow
 
 
@@ -34,7 +35,7 @@ def where(scope: tuple[str, ...], depth: int = 2) -> Where:
         code = frame.f_code
         inside = _internal.get(code.co_filename)
         if inside is None:
-            inside = code.co_filename.startswith(_PACKAGE)
+            inside = code.co_filename.startswith(_PACKAGE) or _SHELL in code.co_filename
             _internal[code.co_filename] = inside
         if not inside:
             return code, frame.f_lasti, scope

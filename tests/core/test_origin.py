@@ -95,3 +95,11 @@ def test_a_literal_is_shown_as_the_number_that_it_is() -> None:
     with pytest.raises(mg.errors.DtypeError) as caught:
         mg.ones(3) << 1
     assert caught.value.operands[1].split() == ["1", "f32[3]", "a", "Python", "number"]
+
+
+def test_the_shell_that_runs_a_magic_is_not_the_users_place() -> None:
+    scope: dict[str, Any] = {"mg": mg}
+    shell = str(Path("/lib", "IPython", "core", "interactiveshell.py"))
+    exec(compile("def magic():\n    return mg.exp(mg.tensor([1.0]))", shell, "exec"), scope)
+    exec(compile("\n\ny = magic()", "cell.py", "exec"), scope)
+    assert scope["y"].node.origin.label == "cell.py, line 3"
