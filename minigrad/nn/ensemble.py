@@ -17,7 +17,7 @@ from minigrad.errors import DataError, ShapeError
 from minigrad.ops.analytic import exp, log
 from minigrad.ops.composed import mean, std
 from minigrad.ops.kinds import ArrayLike
-from minigrad.ops.movement import stack
+from minigrad.ops.movement import concat, stack
 from minigrad.ops.structural import broadcast_to, reshape, sum
 
 from .containers import ModuleList
@@ -30,6 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MOST_UNITS = 16  # 2^16 sub-networks
+_ROWS = 1 << 15  # that are computed at once
 
 
 class SubNetworks(NamedTuple):
@@ -85,7 +86,7 @@ def subnetworks(model: Module, input: ArrayLike) -> SubNetworks:
     model
         A model in which Dropout layers have at most 16 units together. It is not changed.
     input
-        The examples; the whole is computed in one pass over 2^H m rows.
+        The examples.
 
     Raises
     ------
@@ -110,14 +111,28 @@ def subnetworks(model: Module, input: ArrayLike) -> SubNetworks:
             )
         count = 2**units
         masks = (np.arange(count)[:, None] >> np.arange(units) & 1).astype(np.bool_)
-        probabilities = np.ones(count)
-        for layer, part in zip(masked, np.split(masks, np.cumsum(sizes)[:-1], axis=1), strict=True):
-            rows = np.repeat(part, x.shape[0], axis=0).reshape(-1, *(layer.units or ()))
-            layer.mask = as_tensor((rows * layer.scale).astype(x.dtype))
-            probabilities *= np.where(part, 1.0 - layer.p, layer.p).prod(axis=1)
-        many = broadcast_to(x, (count, *x.shape))
-        out = twin(reshape(many, (count * x.shape[0], *x.shape[1:])))
-    return SubNetworks(reshape(out, (count, x.shape[0], *out.shape[1:])), masks, probabilities)
+        each = max(1, _ROWS // max(1, x.shape[0]))
+        outputs = [_masked(twin, masked, sizes, some, x) for some in _parts(masks, each)]
+    dropped = np.repeat([layer.p for layer in masked], sizes)
+    probabilities = np.where(masks, 1.0 - dropped, dropped).prod(axis=1)
+    return SubNetworks(concat(outputs) if len(outputs) > 1 else outputs[0], masks, probabilities)
+
+
+def _parts(masks: Array, each: int) -> list[Array]:
+    return [masks[i : i + each] for i in range(0, len(masks), each)]
+
+
+def _masked(
+    twin: Module, masked: list[_Masked], sizes: list[int], masks: Array, x: Tensor
+) -> Tensor:
+    """Return the results of some sub-networks, (S, m, ...), in one pass over S m rows."""
+    count, m = len(masks), x.shape[0]
+    for layer, part in zip(masked, np.split(masks, np.cumsum(sizes)[:-1], axis=1), strict=True):
+        rows = np.repeat(part, m, axis=0).reshape(-1, *(layer.units or ()))
+        layer.mask = as_tensor((rows * layer.scale).astype(x.dtype))
+    many = reshape(broadcast_to(x, (count, *x.shape)), (count * m, *x.shape[1:]))
+    out: Tensor = twin(many)
+    return reshape(out, (count, m, *out.shape[1:]))
 
 
 def _with_masks(model: Module) -> tuple[Module, list[_Masked]]:

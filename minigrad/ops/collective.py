@@ -14,7 +14,7 @@ import numpy as np
 
 from minigrad.core.apply import apply
 from minigrad.core.aval import Aval
-from minigrad.core.door import as_tensor
+from minigrad.core.door import as_tensor, module_of
 from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
 from minigrad.core.tensor import Tensor
 from minigrad.errors import BackendUnavailable
@@ -70,12 +70,16 @@ class Mpi:
         self.size: int = communicator.Get_size()
 
     def all_reduce(self, array: Any) -> Any:
-        """Return the sum over all processes. float16, which MPI has not, goes as float32."""
-        wide = array.astype(np.float32) if array.dtype == np.float16 else array
-        sent = np.ascontiguousarray(wide)
+        """Return the sum over all processes.
+
+        float16, which MPI has not, goes as float32; what is on a device goes by the host.
+        """
+        host = array if isinstance(array, np.ndarray) else array.get()
+        sent = np.ascontiguousarray(host.astype(np.float32) if host.dtype == np.float16 else host)
         received = np.empty_like(sent)
         self.communicator.Allreduce(sent, received)  # its default operation is the sum
-        return received.reshape(array.shape).astype(array.dtype, copy=False)
+        result = received.reshape(host.shape).astype(host.dtype, copy=False)
+        return result if host is array else module_of(array).asarray(result)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Mpi:
         return self  # a copied model stays in the same job

@@ -186,6 +186,18 @@ def test_masks_keep_the_shape_of_what_they_are_put_on_and_models_stay_as_they_we
     assert_close(alone.outputs[:, 0], 2.0 * alone.masks)
 
 
+def test_many_rows_are_computed_in_parts_with_the_same_result(monkeypatch) -> None:
+    from minigrad.nn import ensemble
+
+    net, x = one_hidden(3, 5, 2), RNG.normal(size=(7, 3))
+    whole = nn.subnetworks(net, x)
+    for rows in (1, 50):
+        monkeypatch.setattr(ensemble, "_ROWS", rows)
+        parts = nn.subnetworks(net, x)
+        assert_close(parts.outputs, whole.outputs, rtol=1e-14)
+        assert np.array_equal(parts.probabilities, whole.probabilities)
+
+
 def test_too_many_units_or_none_are_refused() -> None:
     with pytest.raises(mg.errors.DataError, match="17 units under dropout have 2\\^17"):
         nn.subnetworks(nn.Sequential(nn.Dropout(0.5)), np.ones((1, 17)))

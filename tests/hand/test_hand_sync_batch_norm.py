@@ -170,7 +170,7 @@ def test_processes_of_a_real_mpi_job_are_one_batch_norm_of_all(count) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.split().count("agrees") == count
+    assert done.stdout.count("agrees") == count  # their lines may run into each other
 
 
 def test_a_copied_model_stays_in_its_job() -> None:
