@@ -32,7 +32,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def clean_state(request: pytest.FixtureRequest) -> Iterator[None]:
     """Seed the default generator, and see that a test leaves nothing switched over."""
-    away = _DEVICE and not request.node.get_closest_marker("host")
+    away = _DEVICE and not _about_the_host(request.node)
     with mg.use("cupy") if away else nullcontext():
         mg.random.seed(0)
         yield
@@ -65,6 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
         _DEVICE.append(device)
 
 
+def _about_the_host(item: pytest.Item) -> bool:
+    return item.get_closest_marker("host") is not None or "cpu" in item.path.parent.parts
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     _DEVICE.clear()
     if hasattr(config, "_stand_in"):
@@ -75,7 +79,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run; each skip says which line would enable it."""
     if _DEVICE:
-        items[:] = [item for item in items if not item.get_closest_marker("host")]
+        items[:] = [item for item in items if not _about_the_host(item)]
         for item in items:
             item.add_marker("gpu")
     for item in items:

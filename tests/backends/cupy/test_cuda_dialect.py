@@ -20,6 +20,7 @@ from . import emulator
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90", "sm_120"]
 
+pytestmark = pytest.mark.host
 needs_gcc = pytest.mark.skipif(emulator.MISSING is not None, reason=str(emulator.MISSING))
 needs_nvrtc = pytest.mark.skipif(nvrtc.missing() is not None, reason=str(nvrtc.missing()))
 

@@ -10,7 +10,10 @@ from minigrad.backends.cupy.prelude import prelude
 
 from . import emulator
 
-pytestmark = pytest.mark.skipif(emulator.MISSING is not None, reason=str(emulator.MISSING))
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.skipif(emulator.MISSING is not None, reason=str(emulator.MISSING)),
+]
 
 HEAD = prelude(["mg_word"])
 SUM = """

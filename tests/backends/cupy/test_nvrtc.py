@@ -14,6 +14,7 @@ from minigrad.backends.cache import DiskCache, digest
 from minigrad.backends.cupy import nvrtc
 from minigrad.errors import BackendUnavailable, GraphInvalid
 
+pytestmark = pytest.mark.host
 needs_nvrtc = pytest.mark.skipif(nvrtc.missing() is not None, reason=str(nvrtc.missing()))
 
 SOURCE = 'extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2.0f; }'

@@ -1,0 +1,117 @@
+"""What only a device can prove. Run it where there is one: ``pytest -m gpu``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.backends.cupy import eager, runtime
+from minigrad.core import Primitive, registry
+from minigrad.errors import DeviceMemoryError
+from tests.ops import checkers as check
+from tests.ops.test_scalar import CASES, LIBRARY, combinations
+
+from . import test_cuda_dialect as dialect
+
+pytestmark = pytest.mark.gpu
+cupy = import_module("cupy") if find_spec("cupy") else None
+
+
+def on_device(primitive: Primitive, arrays: list[np.ndarray], params: dict) -> np.ndarray:
+    """Run the kernel that the emulator tests run, from the same translation unit."""
+    dtypes = [a.dtype for a in arrays]
+    result = dialect._result(primitive, dtypes, params)
+    n = arrays[0].size
+    made = cupy.empty(arrays[0].shape, result)
+    name = dialect.kernel_name(primitive, dtypes, result)
+    count = cupy.asarray(np.uint64(n))
+    given = [*map(cupy.asarray, arrays), count, made]
+    runtime.launcher(dialect.module(), name)((-(-n // 64), 1, 1), 64, given)
+    return made.get()
+
+
+@pytest.mark.parametrize(("primitive", "dtype"), CASES)
+def test_device_kernel_is_the_reference_at_extremes(primitive: Primitive, dtype: Any) -> None:
+    params = dict(primitive.samples[0].params)
+    operands = combinations(primitive, dtype)
+    expected = check.run(primitive, operands, params)
+    found = on_device(primitive, operands, params)
+    if primitive.name in ("maximum", "minimum") and dtype.kind == "f":
+        found, expected = found + np.zeros(1, dtype), expected + np.zeros(1, dtype)  # -0 is 0
+    if primitive.name in LIBRARY and dtype.kind == "f":
+        check.close(found, expected, check.tolerance_of(dtype))
+    else:
+        check.same_bits(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
+def test_device_arithmetic_has_numpys_bits(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (
+        (rng.normal(size=1 << 16) * 10.0 ** rng.integers(-4, 5, 1 << 16)).astype(dtype)
+        for _ in range(2)
+    )
+    for name in ("add", "sub", "mul", "div", "sqrt"):
+        arrays = [a, b][: 1 if name == "sqrt" else 2]
+        found = eager.compute(registry[name], list(map(cupy.asarray, arrays)), {}).get()
+        check.same_bits(found, check.run(registry[name], arrays, {}), name)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64], ids=str)
+def test_device_scatter_has_numpys_bits(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 50, (60, 70))
+    g = (rng.normal(size=(3, 60, 70, 20)) * 100).astype(dtype)
+    p, params = registry["scatter_add"], {"axis": 1, "n": 90}
+    found = eager.compute(p, [cupy.asarray(g), cupy.asarray(index)], params).get()
+    check.same_bits(found, check.run(p, [g, index], params))
+
+
+def test_device_masks_are_the_same_bits() -> None:
+    with mg.use("numpy"):
+        mg.random.seed(3)
+        expected = [mg.random.bernoulli(0.3, (100, 77)).numpy() for _ in range(2)]
+    mg.random.seed(3)
+    found = [mg.random.bernoulli(0.3, (100, 77)) for _ in range(2)]
+    assert {t.device for t in found} == {"cuda:0"}
+    for f, e in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(f.numpy(), e)
+    assert (found[0].numpy() != found[1].numpy()).any()
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_device_memory_is_shared_through_dlpack(library: str) -> None:
+    module = pytest.importorskip(library)
+    if library == "torch":
+        theirs = module.arange(5, dtype=module.float32, device="cuda")
+        pointer = theirs.data_ptr()
+        back = module.from_dlpack
+    else:
+        theirs = module.numpy.arange(5, dtype="float32")
+        if theirs.device.platform != "gpu":
+            pytest.skip("JAX has no GPU here")
+        pointer = theirs.unsafe_buffer_pointer()
+        back = module.dlpack.from_dlpack
+    taken = mg.from_dlpack(theirs)
+    assert taken.device == "cuda:0"
+    assert taken.value.data.ptr == pointer
+    assert taken.numpy().tolist() == [0, 1, 2, 3, 4]
+    given = back(mg.tensor([1.0, 2.0]).to("cupy"))
+    assert np.asarray(given.cpu() if library == "torch" else given).tolist() == [1, 2]
+
+
+def test_device_memory_error_leaves_state_valid() -> None:
+    w = mg.Parameter(cupy.ones(4, np.float32))
+    before = w.value
+    huge = mg.full((1 << 20, 1 << 20), 1.0, dtype=mg.float64)
+    with pytest.raises(DeviceMemoryError, match="no memory left") as caught:
+        w.assign(w * mg.sum(mg.exp(huge)).astype(mg.float32))
+    assert "MiB are free" in str(caught.value)
+    assert w.value is before
+    w.assign(w * 2.0)
+    assert w.numpy().tolist() == [2.0] * 4
