@@ -18,7 +18,7 @@ import numpy as np
 
 from .aval import Aval
 from .node import Node
-from .origin import where
+from .origin import Where, where
 from .place import in_use, placeless
 from .primitive import Each, Primitive, register, registry
 
@@ -70,6 +70,7 @@ class Recorder(threading.local):
     recording: bool = True  # False under no_grad
     partner: Node | None = None  # the forward node served by what is recorded now
     source: Node | None = None  # the node that is being copied: its place is kept
+    place: Where | None = None  # the place of copies of what has none, such as random bits
     scope: tuple[str, ...] = ()
     transforming: int = 0  # inside how many of grad, vjp, vmap, ...
 
@@ -225,6 +226,8 @@ def record(
     partner, source, name = now.partner, now.source, None
     if source is not None:
         at, name = source.where, source.name
+        if at[0] is None and now.place is not None:
+            at = now.place
         partner = partner or source.partner
     elif partner is not None:
         at = partner.where

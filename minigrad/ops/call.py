@@ -15,6 +15,7 @@ from minigrad.core.aval import Aval
 from minigrad.core.graph import Graph
 from minigrad.core.late import call as late
 from minigrad.core.node import Node, ancestors
+from minigrad.core.origin import Where
 from minigrad.core.primitive import Each, Primitive, register
 from minigrad.core.tape import record, recorder
 from minigrad.core.tensor import Tensor
@@ -60,11 +61,23 @@ def replay(
     return known
 
 
-def expand(operands: Sequence[Tensor], graph: Graph, indices: Sequence[int]) -> list[Tensor]:
-    """Return the outputs of a call that are asked for, recorded node by node."""
+def expand(
+    operands: Sequence[Tensor],
+    graph: Graph,
+    indices: Sequence[int],
+    place: Where | None = None,
+) -> list[Tensor]:
+    """Return the outputs of a call that are asked for, recorded node by node.
+
+    What belongs to no line of the user's, such as random bits, gets the ``place`` of the call.
+    """
     known = dict(zip(graph.inputs, operands, strict=True))
     outputs = [graph.outputs[i] for i in indices]
-    replay(ancestors(outputs, stop=known), known)
+    before, recorder.place = recorder.place, place
+    try:
+        replay(ancestors(outputs, stop=known), known)
+    finally:
+        recorder.place = before
     return [known[out] if out in known else Tensor(out) for out in outputs]
 
 

@@ -94,7 +94,10 @@ def _bits_graph(n: int) -> Graph:
     counter = (index, zero, stream_low + zero, stream_high + zero)
     words = philox4x32(counter, _words(Tensor(seed_node)))
     flat = cut(reshape(stack(words, axis=1), (4 * blocks,)), 0, 0, n)
-    return Graph([seed_node, stream_node], [flat.node], name="philox")
+    graph = Graph([seed_node, stream_node], [flat.node], name="philox")
+    for node in graph.nodes:
+        node.where = (None, 0, ())  # shared by all draws of this size: no line made it
+    return graph
 
 
 class _Count(Buffer):

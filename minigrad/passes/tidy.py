@@ -131,6 +131,6 @@ def _opened(node: Node) -> Node:
     recorder.recording, recorder.tape = not node.stopped, None
     try:
         operands, index = [Tensor(i) for i in node.inputs], node.params["index"]
-        return expand(operands, node.params["graph"], [index])[0].node
+        return expand(operands, node.params["graph"], [index], node.where)[0].node
     finally:
         recorder.scope, recorder.recording, recorder.tape = before

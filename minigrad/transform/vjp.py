@@ -119,7 +119,7 @@ def _at_call(
     recorder.partner, recorder.recording = None, True  # to walk it, even in backward()
     try:
         guarded = [barrier(Tensor(i)) for i in node.inputs]
-        inside = expand(guarded, graph, [index for index, _ in call.arrived])
+        inside = expand(guarded, graph, [index for index, _ in call.arrived], node.where)
     finally:
         recorder.recording = recording
     parts = pullback(

@@ -12,6 +12,7 @@ import pytest
 import minigrad as mg
 from minigrad.errors import DataError, DtypeError
 from minigrad.ops.random import keep_mask, philox4x32
+from minigrad.passes import finalise
 
 ANSWERS = Path(__file__).parents[3] / "shared" / "data" / "philox_kat.json"
 
@@ -196,3 +197,15 @@ def test_graph_of_a_draw_is_one_node_at_the_prompt() -> None:
     names = [n.primitive.name for n in mg.random.uniform((1000,)).graph().nodes]
     assert names.count("call") == 1
     assert len(names) < 10
+
+
+def test_bits_belong_to_the_line_and_layer_that_drew_them() -> None:
+    """They are made once for all draws of a size; the first of them must not own the others."""
+    mg.random.uniform((13,))
+    layer = mg.nn.Dropout(0.5)
+    graph = finalise(mg.trace(lambda x: layer(x), mg.spec((13,))))
+    words = [n for n in graph.nodes if n.inputs and n.aval.kind == "u"]
+    assert len(words) > 50
+    lines = {n.origin.text for n in words}
+    assert all("layer(x)" in line for line in lines), lines
+    assert {n.scope[0] for n in words} == {"Dropout"}
