@@ -291,6 +291,8 @@ def compile(f: Callable[..., Any] | None = None, *, backend: str | None = None) 
     Works as a decorator. Parameters, buffers, optimiser state and random generators that
     ``f`` reads become inputs, those that it changes are updated: a whole training step is
     one call. Called inside another trace or transformation, it is part of that.
+    Attributes of modules that it calls or is given are checked at each call; globals,
+    closures and attributes of other objects are read while tracing, once.
 
     Parameters
     ----------

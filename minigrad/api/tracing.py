@@ -127,15 +127,10 @@ def _captured(tape: Tape, node: Node) -> Node:
     return tape.capture(node) if node.inputs and node.value is not None else node
 
 
-def state_leaf(node: Node) -> Node:
-    """Return the node that holds the present value of a state input."""
-    found = node.params["cell"].leaf if "cell" in node.params else node.params["gradient"]._grad
-    return found if isinstance(found, Node) else found.node
-
-
 def state_value(node: Node) -> Any:
     """Return the present array of a state input."""
-    return state_leaf(node).value
+    cell = node.params.get("cell")
+    return node.params["gradient"]._grad.node.value if cell is None else cell.array
 
 
 def argument_arrays(graph: Graph, args: Sequence[Any]) -> list[Any]:
