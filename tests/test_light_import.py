@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np  # noqa: F401  must be importable for the child process to be meaningful
+import pytest
 
 HEAVY = [
     "minigrad.viz", "minigrad.testing", "minigrad.data", "minigrad.bench", "minigrad.nn",
@@ -45,6 +46,7 @@ def test_import_loads_numpy_and_the_standard_library_only() -> None:
     assert not [m for m in new if m.startswith(tuple(HEAVY))], "these are loaded when used"
 
 
+@pytest.mark.host
 def test_work_at_the_prompt_loads_nothing_more() -> None:
     new, _ = modules_after(
         "x = minigrad.tensor([1.0, 2.0], requires_grad=True)\n"

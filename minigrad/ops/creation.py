@@ -31,7 +31,7 @@ def _unbatched(*_: Any) -> Tensor:
 def _full_reference(module: Any, *, value: float, shape: Shape, dtype: DType) -> Any:
     """Return one element, repeated by zero strides: no memory for a large constant."""
     try:
-        one = module.asarray(value, dtype)
+        one = module.asarray(np.asarray(value, dtype))  # CuPy's own loses the sign of -0.0
     except (OverflowError, ValueError) as error:  # too large an integer, or NaN as one
         raise DtypeError(f"{value} does not fit {dtype}", fix="use a wider dtype") from error
     if module is np:

@@ -39,6 +39,7 @@ def bits(tree: Any) -> list[tuple[Any, bytes]]:
     return [structure, *((a.shape, a.dtype.str, np.ascontiguousarray(a).tobytes()) for a in arrays)]
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_compiled_equals_eager_bit_for_bit(name: str, dtype: Any, backend: str) -> None:

@@ -150,6 +150,7 @@ def test_gradient_errors_name_what_was_asked() -> None:
         graph.grad("i")
 
 
+@pytest.mark.host
 def test_gradient_is_recorded_whatever_is_switched_off_around_it() -> None:
     graph = mg.trace(lambda x: mg.sum(mg.sin(x)), B)
     with mg.no_grad():

@@ -122,6 +122,7 @@ def chain(x: Any, n: int) -> Any:
     return x
 
 
+@pytest.mark.host
 def test_chain_of_fifty_thousand_operations_needs_no_recursion() -> None:
     limit = sys.getrecursionlimit()
     graph = mg.trace(lambda x: chain(x, DEPTH), mg.spec((), np.float64))

@@ -157,6 +157,7 @@ def test_mpi_that_is_missing_is_named_with_the_extra(monkeypatch) -> None:
 PROGRAM = Path(__file__).with_name("mpi_program.py")
 
 
+@pytest.mark.host
 @pytest.mark.mpi
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_processes_of_a_real_mpi_job_are_one_batch_norm_of_all(count) -> None:

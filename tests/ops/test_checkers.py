@@ -206,6 +206,7 @@ def test_latex_checker_finds_a_bad_template(plant: Plant, latex: str) -> None:
         check.check_latex(wrong)
 
 
+@pytest.mark.host
 def test_quiet_checker_finds_a_warning(plant: Plant) -> None:
     import warnings
 

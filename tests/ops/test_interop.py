@@ -87,6 +87,7 @@ def test_numpys_functions_may_be_traced() -> None:
     assert next(n for n in graph.nodes if n.inputs).primitive.name == "exp"
 
 
+@pytest.mark.host
 def test_conversion_says_when_a_copy_is_forbidden_and_needed() -> None:
     t = mg.tensor(X)
     assert np.shares_memory(np.asarray(t, copy=False), t.value)

@@ -192,6 +192,7 @@ def test_einsum_with_an_ellipsis_is_numpys(formula: str, shapes: list[tuple[int,
     check_grads(lambda *xs: mg.einsum(formula, *xs), tuple(xs), order=1)
 
 
+@pytest.mark.host
 def test_device_and_copy_are_honoured() -> None:
     data = np.arange(3.0)
     assert np.shares_memory(mg.asarray(data).value, data)

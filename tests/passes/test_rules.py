@@ -212,6 +212,7 @@ CASES = [
 ]
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(("primitive", "formula", "operands", "program", "left"), CASES)
 def test_rule_fires_and_keeps_the_value(
     primitive: str, formula: str, operands: tuple[Any, ...], program: Any, left: list[str]

@@ -26,6 +26,7 @@ def test_wrong(compare_gradients):
 """
 
 
+@pytest.mark.host
 def test_plugin_gives_fixtures_and_a_section_with_all_gradients(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
@@ -35,6 +36,7 @@ def test_plugin_gives_fixtures_and_a_section_with_all_gradients(pytester: pytest
     )
 
 
+@pytest.mark.host
 def test_plugin_saves_the_picture_of_a_failed_comparison(
     pytester: pytest.Pytester, tmp_path: Path
 ) -> None:

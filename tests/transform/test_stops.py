@@ -92,6 +92,7 @@ def test_stop_gradient_and_detach_are_the_identity_with_derivative_zero(stop: An
     assert mg.jvp(f, X, np.ones(2))[1].item() == pytest.approx(X.sum())
 
 
+@pytest.mark.host
 def test_tag_names_an_intermediate_and_changes_nothing() -> None:
     def f(x: Any) -> Any:
         u = mg.tag(mg.tanh(x), "u")

@@ -186,6 +186,16 @@ def _argsort(cupy: Any, x: Any, *, axis: int, descending: bool) -> Any:
     return x.shape[axis] - 1 - cupy.flip(order, axis)
 
 
+def _pad(cupy: Any, x: Any, *, low: Any, high: Any, inner: Any, value: float) -> Any:
+    widths = zip(x.shape, low, high, inner, strict=True)
+    shape = tuple(lo + n + max(n - 1, 0) * i + hi for n, lo, hi, i in widths)
+    made = cupy.empty(shape, x.dtype)
+    made[...] = cupy.asarray(np.asarray(value, x.dtype))  # CuPy's fill loses the sign of -0.0
+    steps = zip(x.shape, low, inner, strict=True)
+    made[tuple(slice(lo, lo + n + max(n - 1, 0) * i, i + 1) for n, lo, i in steps)] = x
+    return made
+
+
 def _cumulative(cupy: Any, x: Any, *, axis: int, reverse: bool) -> Any:
     if x.size == 0:
         return x
@@ -254,6 +264,6 @@ def _all_reduce(cupy: Any, x: Any, *, group: Any) -> Any:
 _OWN: Final[dict[str, Callable[..., Any]]] = {
     "sum": _reduced("sum"), "prod": _reduced("prod"), "max": _reduced("max"),
     "min": _reduced("min"), "argmax": _position("argmax"), "argmin": _position("argmin"),
-    "argsort": _argsort, "cumulative_sum": _cumulative, "scatter_add": _scatter,
+    "argsort": _argsort, "pad": _pad, "cumulative_sum": _cumulative, "scatter_add": _scatter,
     "all_reduce": _all_reduce,
 }  # fmt: skip
