@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad.backends import backend_named
-from minigrad.backends.base import Backend
+from minigrad.backends.base import Backend, default_backend
 from minigrad.core.aval import Aval
 from minigrad.core.collector import paused_collector
 from minigrad.core.door import as_tensor, set_array_module
@@ -171,7 +171,7 @@ class Compiled:
 
     @property
     def _backend(self) -> str:
-        return self.backend or _default[0] or "numpy"
+        return self.backend or _default[0] or default_backend()
 
     @property
     def _name(self) -> str:

@@ -14,7 +14,7 @@ from minigrad.errors import BackendUnavailable
 
 from .reference import Program
 
-__all__ = ["Backend", "backend_named", "backends", "to_module"]
+__all__ = ["Backend", "backend_named", "backends", "default_backend", "to_module"]
 
 Executable = Callable[..., list[Any]]
 
@@ -46,9 +46,20 @@ def _cupy_program(graph: Graph) -> Executable:
     return lambda *arrays: run(*map(cupy.asarray, arrays))
 
 
+def _cpu_missing() -> str | None:
+    missing: str | None = import_module("minigrad.backends.cpu.target").missing()
+    return missing
+
+
+def _compile_cpu(graph: Graph) -> Executable:
+    executable: Executable = import_module("minigrad.backends.cpu.executable").compile_graph(graph)
+    return executable
+
+
 _backends = {
     b.name: b
     for b in (
+        Backend("cpu", "fused native kernels", _cpu_missing, _compile_cpu, lambda: np),
         Backend(
             "numpy", "the reference: node by node", lambda: None, Program, lambda: np
         ),
@@ -58,6 +69,11 @@ _backends = {
         ),
     )
 }  # fmt: skip
+
+
+def default_backend() -> str:
+    """Return the name of the backend that runs compiled functions unless another is named."""
+    return "numpy" if _cpu_missing() else "cpu"
 
 
 def backends() -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import pi, prod
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from minigrad.core.aval import aval
 from minigrad.core.door import array_module, as_tensor, cast, full, module_of
 from minigrad.core.graph import Graph
 from minigrad.core.late import call as late
+from minigrad.core.node import Node
 from minigrad.core.state import Buffer
 from minigrad.core.tape import placeholder, recorder, scope
 from minigrad.core.tensor import Tensor
@@ -50,8 +52,17 @@ from .reductions import argsort
 from .structural import reshape
 
 __all__ = [
-    "Generator", "bernoulli", "default_generator", "keep_mask", "normal", "permutation",
-    "philox4x32", "randint", "seed", "uniform",
+    "Generator",
+    "bernoulli",
+    "default_generator",
+    "is_random_bits",
+    "keep_mask",
+    "normal",
+    "permutation",
+    "philox4x32",
+    "randint",
+    "seed",
+    "uniform",
 ]  # fmt: skip
 
 # Multipliers and key increments of Philox-4x32 (Random123, Salmon and others, 2011).
@@ -82,6 +93,9 @@ def _words(x: Tensor) -> tuple[Tensor, Tensor]:
     return astype(x & 0xFFFFFFFF, uint32), astype(x >> 32, uint32)
 
 
+_drawn: WeakSet[Graph] = WeakSet()
+
+
 @lru_cache(maxsize=512)
 def _bits_graph(n: int) -> Graph:
     """Return the graph of n words: element i is word i % 4 of block i // 4."""
@@ -97,7 +111,17 @@ def _bits_graph(n: int) -> Graph:
     graph = Graph([seed_node, stream_node], [flat.node], name="philox")
     for node in graph.nodes:
         node.where = (None, 0, ())  # shared by all draws of this size: no line made it
+    _drawn.add(graph)
     return graph
+
+
+def is_random_bits(node: Node) -> bool:
+    """Whether a node is a draw of random words: a call on key and stream, ``n`` words of it.
+
+    Backends may compute the words of each element where they are needed, instead of
+    opening the call.
+    """
+    return node.primitive is call_p and node.params["graph"] in _drawn
 
 
 class _Count(Buffer):

@@ -15,6 +15,7 @@ from minigrad.core.tape import CONSTANT, INPUT, recorder
 from minigrad.core.tensor import Tensor
 from minigrad.errors import MinigradError
 from minigrad.ops.call import expand
+from minigrad.ops.random import is_random_bits
 
 from .rewrite import Step, literal, make_literal, rebuild
 from .rules import MOVES
@@ -118,14 +119,18 @@ def _exact(value: Any) -> Hashable:
 
 
 def inline(graph: Graph) -> Graph:
-    """Return the graph with every call replaced by what it calls."""
-    while any(n.primitive.kind == "call" for n in graph.nodes):
+    """Return the graph with calls replaced by what they call; draws of random words stay."""
+    while any(_opens(n) for n in graph.nodes):
         graph = rebuild(graph, _opened)
     return graph
 
 
+def _opens(node: Node) -> bool:
+    return node.primitive.kind == "call" and not is_random_bits(node)
+
+
 def _opened(node: Node) -> Node:
-    if node.primitive.kind != "call":
+    if not _opens(node):
         return node
     before = recorder.scope, recorder.recording, recorder.tape
     recorder.recording, recorder.tape = not node.stopped, None

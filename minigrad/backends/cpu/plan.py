@@ -51,12 +51,14 @@ class PlanHandle:
 
     __slots__ = ("_maps", "_plan", "_steps", "address", "error", "table")
 
-    def __init__(self, steps: Array, maps: Array, table: Array, flags: int) -> None:
+    def __init__(
+        self, steps: Array, maps: Array, table: Array, flags: int, error: Array | None = None
+    ) -> None:
         self._steps = steps
         self._maps = maps
         self.table = table
         #: One word, set by kernels: not 0 after a step with ``CHECK`` ends the run.
-        self.error = aligned(1)
+        self.error = aligned(1) if error is None else error
         self._plan = aligned(6)
         self._plan[:5] = (
             steps.ctypes.data, len(steps), table.ctypes.data, flags, self.error.ctypes.data,
@@ -89,7 +91,9 @@ class PlanHandle:
         return self._steps[:, _CHUNKS]
 
 
-def make_plan(steps: Sequence[StepSpec], table: Array, *, flags: int = 0) -> PlanHandle:
+def make_plan(
+    steps: Sequence[StepSpec], table: Array, *, flags: int = 0, error: Array | None = None
+) -> PlanHandle:
     """Return a plan that runs steps in order, each to its end.
 
     Parameters
@@ -101,6 +105,8 @@ def make_plan(steps: Sequence[StepSpec], table: Array, *, flags: int = 0) -> Pla
         Addresses of buffers, uint64. It is not copied.
     flags
         ``RELEASE``, ``TIME``.
+    error
+        The word that a step with ``CHECK`` sets; one for this plan alone if it is None.
 
     Raises
     ------
@@ -128,4 +134,4 @@ def make_plan(steps: Sequence[StepSpec], table: Array, *, flags: int = 0) -> Pla
         where = maps.ctypes.data + 8 * at
         rows[i, :6] = (function, where, extent, grain, chunks, step_flags)
         at += len(map)
-    return PlanHandle(rows, maps, table, flags)
+    return PlanHandle(rows, maps, table, flags, error)

@@ -1,0 +1,157 @@
+"""Running a compiled graph: memory, pointers, and one call for all native steps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.backends.reference import Program as Reference
+from minigrad.core.graph import Graph
+from minigrad.dtypes import Array
+from minigrad.errors import MinigradError
+
+from . import pool
+from .buffers import Recycler, pack
+from .layout import value_of
+from .plan import CHECK, RELEASE, SERIAL, PlanHandle, StepSpec, aligned, make_plan
+from .program import Program, Step, program_of
+
+__all__ = ["Executable", "compile_graph"]
+
+#: Nanoseconds of estimated work above which other Python threads may run meanwhile.
+_LONG = 20_000.0
+
+
+def compile_graph(graph: Graph) -> Executable:
+    """Return the executable of a final graph."""
+    return Executable(program_of(graph))
+
+
+class Executable:
+    """A compiled graph: a function from the arrays of its inputs to its outputs and new state."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        layout = program.layout
+        self.reuse = program.reuse
+        self._run = pool.run
+        self._error = aligned(1)
+        self.arena = pack(layout.buffers)
+        self._memory = aligned(self.arena.nbytes, np.uint8)
+        self._table = aligned(len(layout.buffers), np.uint64)
+        self._inputs: list[tuple[int, int]] = []
+        made = {number: node.aval for node, number in layout.results.items()}
+        self._outputs: list[tuple[int, Recycler, int]] = []
+        base = self._memory.ctypes.data
+        for i, buffer in enumerate(layout.buffers):
+            match buffer.kind:
+                case "arena":
+                    self._table[i] = base + buffer.offset
+                case "input":
+                    if buffer.last >= 0:
+                        self._inputs.append((i, buffer.number))
+                case "result":
+                    kind = made[buffer.number]
+                    reused = self.reuse.get(buffer.number, -1)
+                    self._outputs.append((i, Recycler(kind.shape, kind.dtype), reused))
+                case "error":
+                    self._table[i] = self._error.ctypes.data
+                case _:
+                    assert buffer.value is not None
+                    self._table[i] = buffer.value.ctypes.data
+        self.segments: list[PlanHandle | Step] = self._cut()
+        self._sources = [self._source(i) for i in range(len(program.results))]
+
+    def _cut(self) -> list[PlanHandle | Step]:
+        """Return the steps in stretches of native code, and the others by themselves."""
+        found: list[PlanHandle | Step] = []
+        run: list[StepSpec] = []
+        work = 0.0
+        for step in (*self.program.steps, None):
+            if step is not None and step.code is not None:
+                code = step.code
+                flags = (CHECK if self.program.checks(step) else 0) | (
+                    SERIAL if code.chunks == 1 else 0
+                )
+                address = self.program.addresses[step.name]
+                run.append((address, code.slots, code.extent, code.grain, flags))
+                work += code.cost
+                continue
+            if run:
+                flags = RELEASE if work > _LONG else 0
+                found.append(make_plan(run, self._table, flags=flags, error=self._error))
+                run, work = [], 0.0
+            if step is not None:
+                found.append(step)
+        return found
+
+    def _source(self, i: int) -> tuple[str, Any]:
+        """Return where a result comes from: computed, an input, or a constant."""
+        node = self.program.results[i]
+        if node in self.program.layout.results:
+            return "result", self.program.layout.results[node]
+        inputs = self.program.schedule.graph.inputs
+        if node in inputs:
+            return "input", inputs.index(node)
+        return "constant", value_of(node)
+
+    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:
+        """Run on arrays, one for each input of the graph.
+
+        ``owned`` are the inputs whose arrays nobody but the caller holds: results that
+        replace them may be written over them.
+        """
+        table = self._table
+        held = list(arrays)
+        for i, number in self._inputs:
+            array = arrays[number]
+            if not array.flags.c_contiguous or not array.flags.aligned:
+                array = held[number] = np.ascontiguousarray(array)
+            table[i] = array.ctypes.data
+        made: list[Any] = []
+        for i, recycler, reused in self._outputs:
+            if reused in owned and held[reused] is arrays[reused]:
+                made.append(arrays[reused])
+                table[i] = arrays[reused].ctypes.data
+            else:
+                array, address = recycler.take()
+                made.append(array)
+                table[i] = address
+        for segment in self.segments:
+            if isinstance(segment, Step):
+                self._reference(segment, held, made)
+            elif self._run(segment.address):
+                self._failed(arrays)
+        return [
+            made[what] if kind == "result" else arrays[what] if kind == "input" else np.array(what)
+            for kind, what in self._sources
+        ]
+
+    def _failed(self, arrays: Sequence[Any]) -> None:
+        """Raise the error of a check, as the reference words it."""
+        self._error[0] = 0
+        Reference(self.program.graph)(*arrays)
+        raise MinigradError("an index is out of range, but the reference finds none")
+
+    def _reference(self, step: Step, arrays: Sequence[Any], made: Sequence[Any]) -> None:
+        node = step.operands[-1]
+        views = [self.view(n, arrays, made) for n in step.operands]
+        with np.errstate(all="ignore"):
+            views[-1][...] = node.primitive.reference(*views[:-1], **node.params)
+
+    def view(self, node: Any, arrays: Sequence[Any], made: Sequence[Any]) -> Array:
+        """Return the elements of a node as an array."""
+        place = self.program.layout.place(node)
+        buffer = self.program.layout.buffers[place.buffer]
+        if buffer.kind == "input":
+            flat = arrays[buffer.number].reshape(-1)
+        elif buffer.kind == "result":
+            flat = made[buffer.number].reshape(-1)
+        elif buffer.value is not None:
+            flat = buffer.value.reshape(-1)
+        else:
+            flat = self._memory[buffer.offset : buffer.offset + buffer.nbytes].view(node.aval.dtype)
+        strides = [s * node.aval.dtype.itemsize for s in place.strides]
+        return np.lib.stride_tricks.as_strided(flat[place.offset :], node.aval.shape, strides)

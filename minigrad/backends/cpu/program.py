@@ -1,0 +1,231 @@
+"""From a graph to native code: what is computed in which step, and the text of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.passes.affine import Affine, Var, flatten
+from minigrad.passes.bodies import Body, bodies
+from minigrad.passes.kernels import Contraction, Kernel, Loops, Options, Special
+from minigrad.passes.layout import strides_of
+from minigrad.passes.lower import lower
+from minigrad.passes.terms import Gather, Load
+from minigrad.shapes import Axes
+
+from .buffers import Buffer
+from .code import Code
+from .jit import load
+from .layout import Layout
+from .order import every_term
+from .place import Place
+from .rows import loops_code
+from .target import Target, current_target
+from .tiles import contraction_code
+from .transpose import copy_code
+
+__all__ = ["Program", "Step", "program_of"]
+
+
+def parts(operand: int, result: int) -> int:
+    """Return into how many parts a reduction is divided."""
+    if operand < 16384 or result >= 16384:
+        return 1
+    return max(2, min(16, operand // 8192))
+
+
+def product_parts(result: int, inner: int) -> int:
+    """Return into how many parts the inner loop of a product is divided."""
+    return 16 if inner >= 4096 and result <= 65536 else 1
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """Something that a plan runs: native code, or a reference function where there is none."""
+
+    kernel: Kernel
+    body: Body | None
+    code: Code | None
+    what: str
+    name: str = ""
+    operands: list[Node] = field(default_factory=list)
+
+
+class Program:
+    """The steps of a graph, their memory and their code.
+
+    ``reuse`` maps the number of a result to the input whose memory it may take: the new
+    value of a state cell, and its old one.
+    """
+
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph = graph
+        self.target = target
+        lowered = lower(graph)
+        count = len(graph.outputs)
+        self.flags = set(lowered.outputs[count:])
+        self.results = (*lowered.outputs[:count], *(n for _, n in lowered.updates))
+        self.schedule, self.bodies = bodies(
+            lowered, Options(parts=parts, product_parts=product_parts)
+        )
+        self.layout = Layout(self.schedule, self.flags)
+        self.parts: dict[Node, int] = {}
+        self.steps = self._ordered(self._steps())
+        self._touch()
+        self.reuse = self._reuse()
+        self.text = ""
+        self.addresses: dict[str, int] = {}
+
+    # Steps --------------------------------------------------------------------------
+
+    def _steps(self) -> list[Step]:
+        """Return the steps in the order of the schedule, with their code."""
+        found: list[Step] = []
+        for kernel, body in zip(self.schedule.kernels, self.bodies, strict=True):
+            if isinstance(kernel, Special):
+                found.append(self._reference(kernel))
+            elif isinstance(kernel, Contraction):
+                assert body is not None
+                found += self._contraction(kernel, body)
+            else:
+                assert body is not None
+                found += self._loops(kernel, body)
+        return found
+
+    def _contraction(self, kernel: Contraction, body: Body) -> list[Step]:
+        def packed(nbytes: int) -> int:
+            return self.layout.scratch(Buffer("arena", nbytes))
+
+        codes = contraction_code(
+            body, self.target, self.layout.place, self.layout.partial, self.parts, packed
+        )
+        return [
+            Step(kernel, body, code, "pack" if code is not codes[-1] else "tiles") for code in codes
+        ]
+
+    def _loops(self, kernel: Loops, body: Body) -> list[Step]:
+        found: list[Step] = []
+
+        def copied(node: Node, order: Axes, goal: Place | None) -> Place:
+            place, code = self._copied(node, order, goal)
+            found.append(Step(kernel, body, code, "transpose"))
+            return place
+
+        code = loops_code(
+            body, self.target, self.layout.place, self.layout.partial, self.parts, copied
+        )
+        if code is not None:
+            found.append(Step(kernel, body, code, "rows" if kernel.domain else "loops"))
+        return found
+
+    def _copied(self, node: Node, order: Axes, goal: Place | None) -> tuple[Place, Code]:
+        """Return where a node lies after it was copied to another order of axes, and how."""
+        origin, shape = self.layout.place(node), node.aval.shape
+        if goal is None:
+            buffer = self.layout.scratch(Buffer("arena", node.aval.nbytes))
+            goal = Place(buffer, 0, strides_of(shape, order))
+        loops = [Var(n) for n in shape]
+        index = tuple(Affine.of(v) for v in loops)
+        code = copy_code(
+            self.target, node.aval.dtype, origin.buffer, goal.buffer,
+            flatten(index, origin.strides) + origin.offset,
+            flatten(index, goal.strides) + goal.offset,
+            [v for v in loops if v.extent > 1],
+        )  # fmt: skip
+        return goal, code
+
+    def _reference(self, kernel: Special) -> Step:
+        step = Step(kernel, None, None, "reference")
+        step.operands = [*kernel.node.inputs, kernel.node]
+        for node in step.operands:
+            self.layout.place(node)
+        return step
+
+    def _ordered(self, steps: Sequence[Step]) -> list[Step]:
+        """Put checks first and new state last on each level: what fails leaves state alone."""
+        updates = {node for _, node in self.graph.updates}
+
+        def rank(step: Step) -> tuple[int, int]:
+            targets = {s.target for s in getattr(step.kernel, "sinks", ())}
+            first = 0 if targets & self.flags else 2 if targets & updates else 1
+            return step.kernel.level, first
+
+        return sorted(steps, key=rank)
+
+    def checks(self, step: Step) -> bool:
+        """Whether a step writes the word that tells of an index out of range."""
+        return any(s.target in self.flags for s in getattr(step.kernel, "sinks", ()))
+
+    def slots(self, step: Step) -> list[int]:
+        """Return the buffers that a step uses."""
+        if step.code is not None:
+            return step.code.slots
+        return [self.layout.place(n).buffer for n in step.operands]
+
+    def _touch(self) -> None:
+        for number, step in enumerate(self.steps):
+            for slot in self.slots(step):
+                self.layout.buffers[slot].touch(number)
+
+    # Memory used again ----------------------------------------------------------------
+
+    def _reuse(self) -> dict[int, int]:
+        """Return which results may be written over the input that they replace."""
+        inputs = {
+            n.params["cell"]: i for i, n in enumerate(self.graph.inputs) if "cell" in n.params
+        }
+        lowered = self.schedule.graph
+        last_check = max([i for i, s in enumerate(self.steps) if self.checks(s)], default=-1)
+        found: dict[int, int] = {}
+        for cell, node in lowered.updates:
+            if cell not in inputs or node not in self.layout.results:
+                continue
+            source = lowered.inputs[inputs[cell]]
+            buffers = self.layout.buffers
+            result = buffers[self.layout.place(node).buffer]
+            before = buffers[self.layout.place(source).buffer]
+            once = result.first >= max(before.last, last_check + 1) and result.last >= 0
+            if once and source not in lowered.results and self._aligned(source, node, result.first):
+                found[self.layout.results[node]] = inputs[cell]
+        return found
+
+    def _aligned(self, source: Node, result: Node, number: int) -> bool:
+        """Whether a step reads of ``source`` only the element of ``result`` that it writes."""
+        step = self.steps[number]
+        if step.code is None or step.body is None:
+            return False
+        if self.layout.place(source).buffer not in step.code.slots:
+            return True
+        body = step.body
+        if any(f is not None and f.node is source for f in (body.left, body.right)):
+            return False
+        index = next((s.index for s in body.stores if s.target is result), None)
+        reads = [t for t in every_term(body) if isinstance(t, Load | Gather) and t.node is source]
+        return all(isinstance(t, Load) and t.index == index for t in reads)
+
+    # Code ---------------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Compile the text of all steps; equal ones share a function."""
+        texts: dict[str, str] = {}
+        declarations: set[str] = set()
+        for step in self.steps:
+            if step.code is not None:
+                if step.code.text not in texts:
+                    texts[step.code.text] = f"k{len(texts)}"
+                    declarations |= step.code.declarations
+                step.name = texts[step.code.text]
+        head = "(ptr noalias %table, ptr noalias %map, i64 %lo, i64 %hi, i64 %chunk) nounwind"
+        functions = [f"define void @{name}{head} {{\n{body}\n}}" for body, name in texts.items()]
+        self.text = "\n".join([*functions, *sorted(declarations), "!0 = !{}", ""])
+        if texts:
+            self.addresses = load(self.text, list(texts.values()), target=self.target)
+
+
+def program_of(graph: Graph) -> Program:
+    """Return the compiled program of a final graph, for the present target."""
+    program = Program(graph, current_target())
+    program.compile()
+    return program

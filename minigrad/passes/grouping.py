@@ -1,0 +1,74 @@
+"""What belongs together becomes one kernel: one level, one shape, loops that fit."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from minigrad.core.node import Node
+from minigrad.shapes import Axes, Shape
+
+from .draft import Draft
+from .kernels import Domain, Kernel, Loops, Sink
+
+__all__ = ["grouped"]
+
+#: Level, shape, row domain, axes that are added up over; and the sink, if each is by itself.
+_Key: TypeAlias = tuple[int, Shape, Domain | None, Axes | None, Sink | None]
+
+
+def grouped(draft: Draft) -> list[Kernel]:
+    """Return the kernels of a draft."""
+    _place_inside(draft)
+    found: dict[_Key, Loops] = {}
+    for sink, (level, shape, bound) in draft.groups.items():
+        if isinstance(bound, Node):
+            draft.products[bound].sinks.append(sink)
+            continue
+        axes = sink.target.params["axes"] if sink.parts else None
+        key = (level, shape, bound, axes, sink if draft.separate else None)
+        if key not in found:
+            found[key] = Loops(level, shape, bound)
+        found[key].sinks.append(sink)
+    if not draft.separate:
+        _merge(found)
+    return [*draft.kernels, *found.values()]
+
+
+def _place_inside(draft: Draft) -> None:
+    """Let what is stored twice, by itself and within its padding, lie in the padding only."""
+    results = set(draft.graph.results)
+    for sinks in list(draft.sinks.values()):
+        for sink in sinks:
+            x = sink.source
+            if sink.target.primitive.name != "pad" or sink.target is x or x in results:
+                continue
+            own = next((s for s in draft.sinks[x] if s.source is x and not s.parts), None)
+            if own is not None and own in draft.groups and draft.groups[own] == draft.groups[sink]:
+                draft.inside[x] = sink
+                del draft.groups[own]
+
+
+def _merge(found: dict[_Key, Loops]) -> None:
+    """Let kernels of one level over one shape go through it together, where loops allow it.
+
+    What stores joins what adds up; what adds up over the rows of a domain joins the domain.
+    """
+    by_shape: dict[tuple[int, Shape], list[_Key]] = {}
+    for key in found:
+        by_shape.setdefault(key[:2], []).append(key)
+    for keys in by_shape.values():
+        for key in sorted(keys, key=lambda k: (k[3] is not None, k[2] is not None)):
+            host = next((k for k in keys if k != key and k in found and _fits(key, k)), None)
+            if host is not None:
+                found[host].sinks += found.pop(key).sinks
+
+
+def _fits(key: _Key, host: _Key) -> bool:
+    """Whether what one kernel does can be done within the loops of another."""
+    _, _, bound, axes, _ = key
+    domain = host[2]
+    if axes is None:
+        return bound is None
+    if isinstance(domain, Domain):
+        return host[3] is None and axes == domain.rows and bound in (None, domain)
+    return False
