@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from sys import getrefcount
 from typing import Any
+
+import numpy as np
 
 from minigrad.backends.base import Backend
 from minigrad.core.graph import Graph
@@ -36,6 +39,13 @@ class Entry:
         self.first_update = len(graph.outputs)
         self.state = [_source(node) for node in graph.state]
         self.updated = [cell for cell, _ in graph.updates]
+        #: State that the executable may write over, where nobody else holds its array.
+        reusable = getattr(self.execute, "reusable", frozenset())
+        self.replaced = [
+            (self.arity + i, cell)
+            for i, (cell, _, _) in enumerate(self.state)
+            if cell is not None and self.arity + i in reusable
+        ]
         self.grads = list(tape.grads.items())
         #: Whether ``backward`` may see into the results. A training step has walked back
         #: already; its losses would keep the parameters of every step alive.
@@ -62,7 +72,11 @@ class Entry:
             cell.array if cell is not None else parameter._grad.node.value
             for cell, parameter, _ in self.state
         ]
-        results = self.execute(*arrays, *state)
+        if self.replaced and not linked:
+            owned = {i for i, cell in self.replaced if _is_owned(cell)}
+            results = self.execute(*arrays, *state, owned=owned)
+        else:
+            results = self.execute(*arrays, *state)
         place = where(recorder.scope)
         n, outputs = self.returned, self.graph.outputs
         fresh = zip(outputs[n:], results[n:], strict=False)
@@ -102,6 +116,34 @@ def first_valid(entries: Sequence[Entry]) -> Entry | None:
         if entry.valid:
             return entry
     return None
+
+
+def _is_owned(cell: Cell) -> bool:
+    """Whether nobody but the cell, and a list of the present call, holds the cell's array."""
+    held = cell._held
+    if type(held) is Node or getrefcount(held) != _HELD:
+        return False
+    return held.base is None or getrefcount(held.base) == _BASE
+
+
+class _Probe:
+    """Stands for a cell when it is measured what reference counts an owned one has."""
+
+    _held = np.zeros(2).view()
+
+
+def _counts() -> tuple[int, int]:
+    listed = [_Probe._held]
+    held = _Probe._held
+    counts = getrefcount(held), getrefcount(held.base)
+    del listed
+    return counts
+
+
+#: Reference counts of an owned array, and of the memory that it is a view of. That memory
+#: is also held by the executable that made it.
+_HELD, _BASE = _counts()
+_BASE += 1
 
 
 def _source(node: Node) -> tuple[Cell | None, Any, Any]:

@@ -35,7 +35,8 @@ class Executable:
     def __init__(self, program: Program) -> None:
         self.program = program
         layout = program.layout
-        self.reuse = program.reuse
+        #: The inputs whose arrays results may be written over.
+        self.reusable = frozenset(program.reuse.values())
         self._run = pool.run
         self._error = aligned(1)
         self.arena = pack(layout.buffers)
@@ -54,7 +55,7 @@ class Executable:
                         self._inputs.append((i, buffer.number))
                 case "result":
                     kind = made[buffer.number]
-                    reused = self.reuse.get(buffer.number, -1)
+                    reused = program.reuse.get(buffer.number, -1)
                     self._outputs.append((i, Recycler(kind.shape, kind.dtype), reused))
                 case "error":
                     self._table[i] = self._error.ctypes.data
