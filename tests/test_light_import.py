@@ -51,7 +51,8 @@ def test_work_at_the_prompt_loads_nothing_more() -> None:
     new, _ = modules_after(
         "x = minigrad.tensor([1.0, 2.0], requires_grad=True)\n"
         "minigrad.sum(minigrad.softmax(x) ** 2).backward()\n"
-        "minigrad.compile(minigrad.grad(lambda x: minigrad.sum(x * x)))(x)\n"
+        "with minigrad.use('numpy'):\n"
+        "    minigrad.compile(minigrad.grad(lambda x: minigrad.sum(x * x)))(x)\n"
         "minigrad.random.normal((3,)); repr(x); minigrad.backends()\n"
         "try: minigrad.ones(2) + minigrad.ones(3)\n"
         "except minigrad.errors.ShapeError as e: str(e)\n"

@@ -215,10 +215,12 @@ class Emitter:
             part = counter if c == 1 else k.mul(counter, k.literal(c, int64))
             total = k.add(total, part) if (at.const or total.depth) else part
             step += c if var is self.vector else 0
-        if not step:
-            return k.cast(total, dtype)
-        base = k.cast(total, dtype)
-        return k.iota(base, step, dtype)
+        found = k.cast(total, dtype)
+        if step:
+            found = k.iota(found, step, dtype)
+        # A loop that is gone through once has a number as its counter: the value is still its own.
+        depth = max([found.depth, *[self.level[v] for v, _ in at.terms]])
+        return Value(found.regs, found.dtype, found.lanes, depth)
 
     # Memory -------------------------------------------------------------------------
 
