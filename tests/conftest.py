@@ -14,7 +14,7 @@ from .backends.cupy import stand_in
 
 #: Backends that run on a CPU and are held to the reference, bit for bit or by tolerance.
 #: On a device, the suite runs with ``"cupy"`` besides; see ``pytest_configure``.
-CPU_BACKENDS = ["numpy", "cpu"]
+CPU_BACKENDS = ["numpy"]
 
 #: Where tensors are in this run, if not in NumPy arrays: "cupy" or "stand-in".
 _DEVICE: list[str] = []

@@ -163,7 +163,9 @@ def tiny(workload: str, data: Any, jit: Any, check: bool) -> Built:
     model = nn.Sequential(
         nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
     )
-    names = {f"{k}{i + 1}": f"{2 * i}.{n}" for i in range(3) for k, n in (("W", "weight"), ("b", "bias"))}
+    names = {
+        f"{k}{i + 1}": f"{2 * i}.{n}" for i in range(3) for k, n in (("W", "weight"), ("b", "bias"))
+    }
     cells = dict(model.named_parameters())
     for k, v in data["params"].items():
         cells[names[k]].assign(v.T.copy() if v.ndim == 2 else v)
