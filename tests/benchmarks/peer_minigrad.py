@@ -57,9 +57,10 @@ def training(workload: str, data: Any, jit: Any, check: bool) -> Built:
         linear = {"W1": "0.weight", "W2": "4.weight", "W3": "8.weight", "c3": "8.bias"}
         norms = {1: "1", 2: "5"}
         model = nn.Sequential(
-            nn.Linear(784, 1024, bias=False), nn.BatchNorm(1024), nn.ReLU(), drop(data, "m1", check),
-            nn.Linear(1024, 1024, bias=False), nn.BatchNorm(1024), nn.ReLU(), drop(data, "m2", check),
-            nn.Linear(1024, 10),
+            nn.Linear(784, 1024, bias=False), nn.BatchNorm(1024), nn.ReLU(),
+            drop(data, "m1", check),
+            nn.Linear(1024, 1024, bias=False), nn.BatchNorm(1024), nn.ReLU(),
+            drop(data, "m2", check), nn.Linear(1024, 10),
         )  # fmt: skip
     else:
         linear = {"K1": "0.weight", "K2": "3.weight", "W3": "8.weight", "c3": "8.bias"}
