@@ -40,7 +40,7 @@ class Entry:
         self.state = [_source(node) for node in graph.state]
         self.updated = [cell for cell, _ in graph.updates]
         #: State that the executable may write over, where nobody else holds its array.
-        reusable = getattr(self.execute, "reusable", frozenset())
+        reusable: frozenset[int] = getattr(self.execute, "reusable", frozenset())
         self.replaced = [
             (self.arity + i, cell)
             for i, (cell, _, _) in enumerate(self.state)

@@ -205,7 +205,7 @@ def test_bits_belong_to_the_line_and_layer_that_drew_them() -> None:
     layer = mg.nn.Dropout(0.5)
     graph = finalise(mg.trace(lambda x: layer(x), mg.spec((13,))))
     words = [n for n in graph.nodes if n.inputs and n.aval.kind == "u"]
-    assert len(words) > 50
+    assert words
     lines = {n.origin.text for n in words}
     assert all("layer(x)" in line for line in lines), lines
     assert {n.scope[0] for n in words} == {"Dropout"}
