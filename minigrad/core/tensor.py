@@ -304,6 +304,10 @@ class Tensor:
         """Return the tensor on another device (``"cpu"``, ``"cupy"``) or with another dtype."""
         return functions["to"](self, target)
 
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:  # noqa: ARG002
+        """Return the tensor on another device: what the Array API standard calls ``to``."""
+        return self if device == self.device else functions["to"](self, device)
+
     # Indexing ------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Tensor:

@@ -208,7 +208,10 @@ def test_device_and_copy_are_honoured() -> None:
     x = mg.ones(3)
     assert mg.zeros_like(x, device=x.device).device == mg.astype(x, mg.int8, device="cpu").device
     assert mg.linspace(0, 1, 3, device="cpu").tolist() == [0.0, 0.5, 1.0]
+    assert x.to_device("cpu") is x
     if mg.backends()["cupy"] != "usable":
+        with pytest.raises(mg.errors.BackendUnavailable):
+            x.to_device("cuda:0")
         for make in (mg.zeros, mg.arange):
             with pytest.raises(mg.errors.BackendUnavailable):
                 make(3, device="cuda:0")
