@@ -20,13 +20,16 @@ CPU_BACKENDS = ["numpy"]
 _DEVICE: list[str] = []
 
 
-@pytest.fixture(params=CPU_BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    """Each backend usable here; the others are skipped with what they lack."""
-    state = mg.backends()[request.param]
-    if state != "usable":
-        pytest.skip(f"backend {request.param!r}: {state}")
-    return str(request.param)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes ``backend`` with each; those not usable are skipped with why."""
+    if "backend" in metafunc.fixturenames:
+        states = mg.backends()
+        params = []
+        for name in (*CPU_BACKENDS, *(["cupy"] if "cupy" in _DEVICE else [])):
+            reason = f"backend {name!r}: {states[name]}"
+            missing = pytest.mark.skipif(states[name] != "usable", reason=reason)
+            params.append(pytest.param(name, marks=missing))
+        metafunc.parametrize("backend", params)
 
 
 @pytest.fixture(autouse=True)

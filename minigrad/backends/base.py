@@ -39,11 +39,9 @@ def _cupy_missing() -> str | None:
     return found
 
 
-def _cupy_program(graph: Graph) -> Executable:
-    """Return a function that brings its arrays to the device and runs node by node."""
-    cupy = import_module("cupy")
-    run = Program(graph, cupy)
-    return lambda *arrays: run(*map(cupy.asarray, arrays))
+def _compile_cupy(graph: Graph) -> Executable:
+    executable: Executable = import_module("minigrad.backends.cupy.device").compile_graph(graph)
+    return executable
 
 
 def _cpu_missing() -> str | None:
@@ -64,7 +62,7 @@ _backends = {
             "numpy", "the reference: node by node", lambda: None, Program, lambda: np
         ),
         Backend(
-            "cupy", "a GPU, node by node", _cupy_missing, _cupy_program,
+            "cupy", "fused kernels on a GPU", _cupy_missing, _compile_cupy,
             lambda: import_module("cupy"),
         ),
     )

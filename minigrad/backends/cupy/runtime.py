@@ -16,7 +16,7 @@ from minigrad.errors import DeviceMemoryError
 
 from . import nvrtc
 
-__all__ = ["architecture", "launcher", "memory_error", "missing"]
+__all__ = ["architecture", "function", "launcher", "memory_error", "missing"]
 
 #: A kernel ready to be launched: grid, threads in a block, arguments.
 Launcher = Callable[[tuple[int, int, int], int, Sequence[Any]], None]
@@ -87,12 +87,17 @@ def launcher(source: str, name: str) -> Launcher:
 
     Arguments are CuPy arrays, CuPy pointers or NumPy scalars.
     """
-    function = _loaded(source, architecture()).get_function(name)
+    run = function(source, name)
 
     def launch(grid: tuple[int, int, int], threads: int, arguments: Sequence[Any]) -> None:
-        function(grid, (threads, 1, 1), tuple(arguments))
+        run(grid, (threads, 1, 1), tuple(arguments))
 
     return launch
+
+
+def function(source: str, name: str) -> Any:
+    """Return CuPy's function of a kernel, compiled for the current device."""
+    return _loaded(source, architecture()).get_function(name)
 
 
 @lru_cache(maxsize=4096)

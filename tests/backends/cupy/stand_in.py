@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backends.cupy import eager, runtime
+from minigrad.backends import Program
+from minigrad.backends.cupy import device, eager, runtime
 
 from . import emulator
 
@@ -332,7 +333,11 @@ def by_reference(cupy: Any, primitive: Any, values: Sequence[Any], params: Any) 
 @contextmanager
 def installed(*, kernels: bool) -> Iterator[ModuleType]:
     """Make ``import cupy`` find the stand-in; run kernels on the emulator, or references."""
-    before = sys.modules.get("cupy"), runtime.launcher, eager.elementwise, runtime.nvrtc
+    before = (
+        sys.modules.get("cupy"), runtime.launcher, eager.elementwise, runtime.nvrtc,
+        device.compile_graph,
+    )  # fmt: skip
+    device.compile_graph = lambda graph: Program(graph, sys.modules["cupy"])
     cupy = module()
     sys.modules["cupy"] = cupy
     runtime.nvrtc = SimpleNamespace(missing=lambda: None)  # type: ignore[assignment]
@@ -344,7 +349,7 @@ def installed(*, kernels: bool) -> Iterator[ModuleType]:
     try:
         yield cupy
     finally:
-        old, runtime.launcher, eager.elementwise, runtime.nvrtc = before
+        old, runtime.launcher, eager.elementwise, runtime.nvrtc, device.compile_graph = before
         eager._kernel.cache_clear()
         eager._scatter_kernel.cache_clear()
         if old is None:

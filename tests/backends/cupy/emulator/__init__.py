@@ -22,7 +22,7 @@ GUARD = 256  # bytes of NaN before and after each buffer
 _KERNEL = re.compile(
     r'extern "C" __global__ void(?:\s+__launch_bounds__\([^)]*\))?\s+(\w+)\(([^)]*)\)'
 )
-_BARRIER = re.compile(r"__sync|__shfl")
+_BARRIER = re.compile(r"__sync|__shfl|__ballot")
 _folder = tempfile.TemporaryDirectory(prefix="minigrad-emulator-")
 _loaded: dict[str, Emulated] = {}
 

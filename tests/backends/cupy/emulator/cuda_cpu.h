@@ -24,6 +24,8 @@
 #define __syncwarp(...) emu::wait(emu::WARP, __LINE__)
 #define __threadfence() ((void)0)
 #define __shfl_xor_sync(mask, value, offset) emu::shuffle(value, emu::lane() ^ (offset), __LINE__)
+#define __ballot_sync(mask, value) emu::ballot(value, __LINE__)
+#define __popc(x) __builtin_popcount(x)
 #define __shfl_sync(mask, value, source) emu::shuffle(value, source, __LINE__)
 #define __shfl_down_sync(mask, value, by) emu::shuffle(value, emu::lane() + (by), __LINE__)
 #define __shfl_up_sync(mask, value, by) emu::shuffle(value, emu::lane() - (by), __LINE__)
@@ -79,6 +81,15 @@ template <class T> static inline T shuffle(T value, unsigned source, int line) {
   T found; unsigned from = base + (source & 31u);
   if (from >= blockDim.x) from = current;
   memcpy(&found, &slots[from], sizeof(T));
+  wait(WARP, -line);
+  return found;
+}
+static inline unsigned ballot(bool mine, int line) {
+  unsigned base = current & ~31u, found = 0;
+  slots[current] = mine;
+  wait(WARP, line);
+  for (unsigned i = 0; i < 32 && base + i < blockDim.x; ++i)
+    if (slots[base + i] & 1) found |= 1u << i;
   wait(WARP, -line);
   return found;
 }

@@ -1,0 +1,228 @@
+"""Running a compiled graph on a device: one allocation, launches, one CUDA graph.
+
+Arguments are copied to memory of the executable's own, whose addresses the captured graph
+knows; state that it returned in the last call is there already. New state is written beside
+the old and copied over it at the end, once no check has found an index out of range: a call
+that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+from minigrad.backends.reference import Program as ReferenceProgram
+from minigrad.core.graph import Graph
+from minigrad.dtypes import DType
+from minigrad.errors import MinigradError
+from minigrad.shapes import Shape
+
+from .emit import Kernel
+from .layout import constant_array
+from .products import Multiply
+from .program import Program, Reference
+
+__all__ = ["Device", "Executable"]
+
+#: A piece of work that can be repeated.
+Run = Callable[[], None]
+
+
+class Device(Protocol):
+    """What an executable needs of a device; CuPy's is in ``device``, the tests have another."""
+
+    def allocate(self, nbytes: int, what: str) -> int:
+        """Return the address of new memory, which lives as long as this object."""
+
+    def upload(self, address: int, array: Any) -> None:
+        """Copy a host array to memory."""
+
+    def view(self, address: int, shape: Shape, dtype: DType, strides: Sequence[int] = ()) -> Any:
+        """Return memory as an array; strides are in elements."""
+
+    def same(self, view: Any, array: Any) -> bool:
+        """Return whether an array is the memory of a view."""
+
+    def take(self, view: Any, array: Any) -> None:
+        """Copy an array, on the host or the device, to a view."""
+
+    def copy(self, view: Any) -> Any:
+        """Return an array of its own with the elements of a view."""
+
+    def prepare(self, source: str, names: Collection[str]) -> None:
+        """Compile a translation unit."""
+
+    def kernel(self, step: Kernel, addresses: Sequence[int]) -> Run:
+        """Return the launch of a kernel."""
+
+    def product(self, step: Multiply, addresses: Sequence[int]) -> Run:
+        """Return the call of a matrix product."""
+
+    def move(self, target: int, source: int, nbytes: int) -> Run:
+        """Return a copy within the device."""
+
+    def compute(self, node: Any, operands: Sequence[Any]) -> Any:
+        """Return the result of one operation on arrays of the device."""
+
+    def enter(self) -> None:
+        """Let the work that follows wait for what others began."""
+
+    def leave(self) -> None:
+        """Let others wait for the work that was begun."""
+
+    def captured(self, runs: Sequence[Run]) -> Run:
+        """Return the launch of a graph of some work, after it was done once."""
+
+    def any(self, views: Sequence[Any]) -> bool:
+        """Return whether any of some flags is set; waits for them."""
+
+
+class Executable:
+    """A compiled graph: a function from the arrays of its inputs to its outputs and new state."""
+
+    def __init__(self, graph: Graph, device: Device) -> None:
+        self.program = program = Program(graph)
+        self.device = device
+        names = {s.name for s in program.steps if isinstance(s, Kernel)}
+        if names:
+            device.prepare(program.source, names)
+        self._make()
+        #: The inputs whose arrays new state may be written over.
+        self.reusable = frozenset(self._states.values())
+
+    # Making it --------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        """Take memory, fill what is constant, and prepare the work on it."""
+        program, device = self.program, self.device
+        self.base = device.allocate(program.nbytes, f"the buffers of {program.graph.name}")
+        for buffer in program.layout.buffers:
+            if buffer.value is not None:
+                device.upload(self.base + buffer.offset, buffer.value)
+        self._inputs = [self._view(n) for n in program.schedule.graph.inputs]
+        self._given: dict[int, weakref.ref[Any]] = {}  # state that was returned in its place
+        self._flags = [self._view(n) for n in program.flags if n.inputs]
+        self._sources = [self._source(n) for n in program.results]
+        self._states = self._updates()
+        self._work = [self._run(s) for s in program.steps]
+        self._commit = self._copies()
+        self._replay: Run | None = None
+
+    def _address(self, slot: int) -> int:
+        return self.base + self.program.layout.buffers[slot].offset
+
+    def _view(self, node: Any) -> Any:
+        place = self.program.layout.place(node)
+        address = self._address(place.buffer) + place.offset * place.dtype.itemsize
+        return self.device.view(address, node.aval.shape, node.aval.dtype, place.strides)
+
+    def _source(self, node: Any) -> tuple[str, Any]:
+        """Return where a result comes from: computed, an input, or a constant."""
+        inputs = self.program.schedule.graph.inputs
+        if node in inputs:
+            return "input", inputs.index(node)
+        if not node.inputs:
+            return "constant", constant_array(node)
+        return "result", self._view(node)
+
+    def _updates(self) -> dict[int, int]:
+        """Return for each result that is the new value of a state cell, the input of that cell."""
+        graph = self.program.graph
+        cells = {n.params["cell"]: i for i, n in enumerate(graph.inputs) if "cell" in n.params}
+        first = len(graph.outputs)
+        return {
+            first + i: cells[cell]
+            for i, (cell, _) in enumerate(graph.updates)
+            if cell in cells and self._sources[first + i][0] == "result"
+        }
+
+    def _run(self, step: Any) -> Run:
+        if isinstance(step, Kernel):
+            return self.device.kernel(step, [self._address(s) for s in step.slots])
+        if isinstance(step, Multiply):
+            return self.device.product(step, [self._address(s) for s in step.slots])
+        assert isinstance(step, Reference)
+        operands = [self._view(n) for n in step.node.inputs]
+        goal, device, node = self._view(step.node), self.device, step.node
+
+        def reference() -> None:
+            device.take(goal, device.compute(node, operands))
+
+        return reference
+
+    def _copies(self) -> list[Run]:
+        """Return the copies of new state over the old."""
+        layout, inputs = self.program.layout, self.program.schedule.graph.inputs
+        return [
+            self.device.move(
+                self._address(layout.place(inputs[i]).buffer),
+                self._address(layout.place(self.program.results[number]).buffer),
+                inputs[i].aval.nbytes,
+            )
+            for number, i in self._states.items()
+        ]
+
+    # Running it -------------------------------------------------------------------------
+
+    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:
+        """Run on arrays, one for each input of the graph.
+
+        ``owned`` are the inputs whose arrays nobody but the caller holds: new state may be
+        given in the memory of the old.
+
+        Raises
+        ------
+        DataError
+            If an index was out of range; nothing has changed then.
+        """
+        device = self.device
+        stays = {i for i, a in enumerate(arrays) if device.same(self._inputs[i], a)}
+        for i, given in self._given.items():
+            if i not in stays and given() is not None:
+                stays = set()  # somebody still holds the memory of old state: it is left to them
+                self._make()
+                break
+        device.enter()
+        try:
+            for i, (view, array) in enumerate(zip(self._inputs, arrays, strict=True)):
+                if i not in stays:
+                    device.take(view, array)
+            self._launch()
+            if self._flags and device.any(self._flags):
+                self._failed(arrays)
+            results: list[Any] = []
+            kept = {n: i for n, i in self._states.items() if i in owned}
+            for number, (kind, what) in enumerate(self._sources):
+                if number in kept:
+                    results.append(self._resident(kept[number]))
+                elif kind == "input":
+                    results.append(device.copy(self._inputs[what]))
+                else:
+                    results.append(device.copy(what))
+            for run, number in zip(self._commit, self._states, strict=True):
+                if number in kept:
+                    run()
+        finally:
+            device.leave()
+        return results
+
+    def _resident(self, i: int) -> Any:
+        """Return the memory of an input, in which the new state will be, as a new array."""
+        view = self._view(self.program.schedule.graph.inputs[i])
+        self._given[i] = weakref.ref(view)
+        return view
+
+    def _launch(self) -> None:
+        if self._replay is not None:
+            self._replay()
+            return
+        for run in self._work:
+            run()
+        if self.program.captured:
+            self._replay = self.device.captured(self._work)
+
+    def _failed(self, arrays: Sequence[Any]) -> None:
+        """Raise the error of a check, as the reference words it."""
+        ReferenceProgram(self.program.graph)(*arrays)
+        raise MinigradError("an index is out of range, but the reference finds none")

@@ -1,0 +1,117 @@
+"""From a graph to the steps of a device: kernels in one translation unit, products, the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minigrad.core.graph import Graph
+from minigrad.core.node import Node
+from minigrad.passes.bodies import bodies
+from minigrad.passes.kernels import Contraction, Loops, Options, Special
+from minigrad.passes.lower import lower
+
+from .emit import Kernel
+from .layout import Layout, pack
+from .loops import kernels_of
+from .prelude import prelude
+from .products import Multiply, product_steps
+from .rows import rows
+from .special import special
+
+__all__ = ["Program", "Reference", "Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An operation that runs by itself, by its function for arrays on a device."""
+
+    node: Node
+    slots: tuple[int, ...]
+
+
+Step = Kernel | Multiply | Reference
+
+
+def parts(operand: int, result: int) -> int:
+    """Return into how many parts a reduction is divided: enough blocks to fill a GPU."""
+    each = operand // max(result, 1)
+    blocks = max(1, result // 32)
+    wanted = min(512 // blocks, each // 64, 128)
+    return max(1, wanted)
+
+
+#: A row may have up to 1 MiB, and is then swept from the cache; products have no epilogues:
+#: they are cuBLAS's. Small equal kernels are not worth keeping apart: one module has them all.
+OPTIONS = Options(row_bytes=1 << 20, parts=parts, epilogues=False, separate=1 << 30)
+
+
+class Program:
+    """The steps of a graph, their memory and their text.
+
+    ``results`` are the graph's outputs and new states; ``flags`` what tells of an index out
+    of range.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        lowered = lower(graph)
+        count = len(graph.outputs)
+        self.flags = lowered.outputs[count:]
+        self.results = (*lowered.outputs[:count], *(n for _, n in lowered.updates))
+        self.schedule, found = bodies(lowered, OPTIONS)
+        self.layout = Layout(self.schedule)
+        self.steps: list[Step] = []
+        for kernel, body in zip(self.schedule.kernels, found, strict=True):
+            if isinstance(kernel, Special):
+                self.steps.append(self._special(kernel.node))
+            elif isinstance(kernel, Contraction):
+                assert body is not None
+                self.steps += product_steps(body, self.layout)
+            else:
+                assert isinstance(kernel, Loops) and body is not None
+                self.steps += [rows(body, self.layout)] if body.rows else kernels_of(
+                    body, self.layout
+                )  # fmt: skip
+        for node in self.schedule.graph.results:
+            self.layout.place(node)
+        for number, step in enumerate(self.steps):
+            for slot in step.slots:
+                self.layout.buffers[slot].touch(number)
+        self.nbytes = pack(self.layout.buffers)
+        self.source = self._named()
+
+    def _special(self, node: Node) -> Step:
+        found = special(node, self.layout)
+        if found is not None:
+            return found
+        slots = tuple(self.layout.place(n).buffer for n in (*node.inputs, node))
+        return Reference(node, slots)
+
+    def _named(self) -> str:
+        """Name the kernels, equal ones alike, and return the translation unit."""
+        names: dict[str, str] = {}
+        helpers: set[str] = set()
+        for step in self.steps:
+            if isinstance(step, Kernel):
+                key = step.text
+                if key not in names:
+                    names[key] = f"k{len(names)}_{step.what}"
+                    helpers |= step.helpers
+                step.name = names[key]
+        texts = [re.sub(r"\bNAME\b", name, text, count=1) for text, name in names.items()]
+        return prelude(helpers) + "".join(texts) if texts else ""
+
+    @property
+    def captured(self) -> bool:
+        """Whether all steps may be part of a CUDA graph."""
+        return not any(isinstance(s, Reference) for s in self.steps)
+
+
+def program_of(graph: Graph) -> Program:
+    """Return the program of a final graph."""
+    return Program(graph)
+
+
+__all__ += ["Sequence", "parts", "program_of"]

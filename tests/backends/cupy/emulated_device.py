@@ -1,0 +1,102 @@
+"""A device for executables in host memory: kernels on the emulator, products by NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.backends.cupy.emit import Kernel
+from minigrad.backends.cupy.products import Matrix, Multiply
+
+from . import emulator
+
+
+class EmulatedDevice:
+    """Memory is full of NaN at first, and so is the arena before each run in the tests."""
+
+    def __init__(self, order: int = 0) -> None:
+        self.order = order
+        self.memory: list[emulator.Guarded] = []
+        self.launched: list[str] = []
+
+    def allocate(self, nbytes: int, what: str) -> int:
+        self.memory.append(emulator.Guarded(nbytes))
+        return self.memory[-1].pointer
+
+    def upload(self, address: int, array: Any) -> None:
+        self._bytes(address, array.nbytes)[:] = np.ascontiguousarray(array).view(np.uint8).ravel()
+
+    def _bytes(self, address: int, nbytes: int) -> Any:
+        for m in self.memory:
+            if m.pointer <= address and address + nbytes <= m.pointer + m.nbytes:
+                return m.inside[address - m.pointer : address - m.pointer + nbytes]
+        raise AssertionError("outside of the memory")
+
+    def view(self, address: int, shape: Any, dtype: Any, strides: Sequence[int] = ()) -> Any:
+        size = np.dtype(dtype).itemsize
+        span = 1 + sum(s * (n - 1) for s, n in zip(strides, shape, strict=True) if n > 0)
+        flat = self._bytes(address, span * size).view(dtype)
+        return np.lib.stride_tricks.as_strided(flat, shape, [s * size for s in strides])
+
+    def enter(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+    def same(self, view: Any, array: Any) -> bool:
+        return bool(array.ctypes.data == view.ctypes.data)
+
+    def take(self, view: Any, array: Any) -> None:
+        view[...] = array
+
+    def copy(self, view: Any) -> Any:
+        return np.array(view)
+
+    def prepare(self, source: str, names: Collection[str]) -> None:
+        self.unit = emulator.emulated(source)
+
+    def kernel(self, step: Kernel, addresses: Sequence[int]) -> Any:
+        def run() -> None:
+            self.launched.append(step.name)
+            self.unit.launch(step.name, step.grid, step.threads, addresses, self.order)
+            for m in self.memory:
+                m.check()
+
+        return run
+
+    def product(self, step: Multiply, addresses: Sequence[int]) -> Any:
+        a = self._matrix(step.a, addresses[0], step.batch, step.n, step.k, step.dtype)
+        b = self._matrix(step.b, addresses[1], step.batch, step.k, step.m, step.dtype)
+        c = self._matrix(step.c, addresses[2], step.batch, step.n, step.m, step.dtype)
+
+        def run() -> None:
+            with np.errstate(all="ignore"):
+                c[...] = np.matmul(a, b)
+
+        return run
+
+    def _matrix(self, m: Matrix, base: int, batch: int, n: int, k: int, dtype: Any) -> Any:
+        address = base + m.offset * dtype.itemsize
+        return self.view(address, (batch, n, k), dtype, (m.batch, m.row, m.column))
+
+    def move(self, target: int, source: int, nbytes: int) -> Any:
+        return lambda: self._bytes(target, nbytes).__setitem__(
+            slice(None), self._bytes(source, nbytes).copy()
+        )
+
+    def compute(self, node: Any, operands: Sequence[Any]) -> Any:
+        with np.errstate(all="ignore"):
+            return node.primitive.reference(*operands, **node.params)
+
+    def captured(self, runs: Sequence[Any]) -> Any:
+        def replay() -> None:
+            for run in runs:
+                run()
+
+        return replay
+
+    def any(self, views: Sequence[Any]) -> bool:
+        return any(bool(v.any()) for v in views)
