@@ -114,7 +114,7 @@ class Emitter:
         self.product, self.result = product, result
         self.at: dict[Var, str] = {}
         self.given: dict[Term, Value] = {}  # reductions that are known, packed loads, ...
-        self.lanes = False  # whether the 32 threads of a warp share a sum over parts
+        self.lanes = 1  # how many threads of a block share a sum over parts
         self._known: list[dict[Term, Value]] = [{}]
         self._wide = False
 
@@ -284,6 +284,16 @@ class Emitter:
             self.accumulate(op, total, Value(other, total.dtype))
             offset //= 2
 
+    def across(self, op: str, total: Value, columns: int, lanes: int) -> None:
+        """Join an accumulator over the lanes of each column of a block, in their order."""
+        shared, kind, line = self.k.fresh(), c_type(total.dtype), self.k.line
+        line(f"__shared__ {kind} {shared}[{lanes}][{columns + 1}];")
+        line(f"{shared}[lane][column] = {total.text};")
+        line("__syncthreads();")
+        line(f"{total.text} = {shared}[0][column];")
+        with self.block(f"for (i32 other = 1; other < {lanes}; ++other)"):
+            self.accumulate(op, total, Value(f"{shared}[other][column]", total.dtype))
+
     def _joined(self, term: Reduce, inside: Partial) -> Value:
         """Write a loop over the parts of a reduction, in their order."""
         (part,) = term.over
@@ -291,14 +301,14 @@ class Emitter:
         total = self.accumulator(term.op, term.dtype)
         name, step = self.k.fresh(), 1
         start = "0"
-        if self.lanes:
-            start, step = "(i32)(threadIdx.x & 31u)", 32
+        if self.lanes > 1:
+            start, step = "lane", self.lanes
         with self.block(f"for (i32 {name} = {start}; {name} < {part.extent}; {name} += {step})"):
             self.at[part] = name
             self.accumulate(term.op, total, self.load(place, (inside.part, *inside.index)))
-        if self.lanes:
-            self.warp(term.op, total)
-        return self.k.cast(total, term.dtype)
+        if self.lanes > 1:
+            self.across(term.op, total, 32, self.lanes)
+        return self.k.cast(self.k.load(total.text, total.dtype), term.dtype)
 
     # The whole kernel -------------------------------------------------------------------
 

@@ -23,9 +23,11 @@ from .layout import Layout, Place, wide
 __all__ = ["THREADS", "block_reduce", "kernels_of", "memory_order", "pointwise", "sums"]
 
 THREADS = 256
-#: Elements below which the parts of a sum are joined by a warp for each element.
+#: Elements below which several threads join the parts of a sum.
 _FEW = 1 << 14
 _COLUMNS = 32
+#: Threads that join the parts of one element.
+LANES = 16
 
 
 def kernels_of(body: Body, layout: Layout) -> list[Kernel]:
@@ -132,10 +134,10 @@ def write_pointwise(out: Emitter, variables: Sequence[Var], stores: Sequence[Sto
     terms = [s.term for s in stores]
     n = prod(v.extent for v in variables)
     order = memory_order(variables, [out.offset(out.place(s.target), s.index) for s in stores])
-    joins = [t for t in walk(terms) if isinstance(t, Reduce)]
-    if n <= _FEW and any(t.over[0].extent >= 8 for t in joins):
-        return _joining(out, order, stores, n)
     opened = open_terms(terms)
+    joins = [t for t in walk(terms) if isinstance(t, Reduce)]
+    if n <= _FEW and any(t.over[0].extent >= 8 for t in joins) and set(joins) <= set(opened):
+        return _joining(out, order, stores, n)
     vector = _vector(order, stores, opened, out)
     groups = n // vector.width
     number = _thread(out, groups)
@@ -236,17 +238,17 @@ def _words(out: Emitter, term: Bits, var: Var) -> str:
 
 
 def _joining(out: Emitter, order: Sequence[Var], stores: Sequence[Stored], n: int) -> Kernel:
-    """Write a kernel in which a warp computes each element: it joins parts of sums together."""
-    out.lanes = True
-    number = out.k.fresh()
-    out.k.line(f"const i32 {number} = (i32)blockIdx.x * {THREADS // 32} + (i32)(threadIdx.x >> 5);")
-    with out.block(f"if ({number} < {n})"):
-        out.decode(number, order, n)
-        values = [out.value(s.term) for s in stores]
-        with out.block("if ((threadIdx.x & 31u) == 0)"):
-            for s, value in zip(stores, values, strict=True):
-                out.store(out.place(s.target), s.index, value)
-    return out.kernel("join", (-(-n // (THREADS // 32)), 1, 1), THREADS)
+    """Write a kernel in which 16 threads compute each element: they join parts of sums."""
+    out.lanes = LANES
+    line = out.k.line
+    line("const i32 column = (i32)threadIdx.x % 32, lane = (i32)threadIdx.x / 32;")
+    line(f"const i32 number = min((i32)blockIdx.x * 32 + column, {n - 1});")
+    out.decode("number", order, n)
+    values = [out.value(s.term) for s in stores]
+    with out.block(f"if (lane == 0 && (i32)blockIdx.x * 32 + column < {n})"):
+        for s, value in zip(stores, values, strict=True):
+            out.store(out.place(s.target), s.index, value)
+    return out.kernel("join", (-(-n // 32), 1, 1), 32 * LANES)
 
 
 # Sums -------------------------------------------------------------------------------
@@ -287,6 +289,7 @@ def sums(
     totals = [out.accumulator(i.op, i.target.aval.dtype) for i in items]
     with out.block(f"if (kept < {k})"):
         out.decode("(i32)kept" if k < 2**31 else "kept", kept, k)
+        line("#pragma unroll 4")
         with out.block(f"for (i64 o = low + lane; o < high; o += {lanes})"):
             out.decode("(i32)o" if o < 2**31 else "o", summed, o)
             for s in stores:
@@ -298,7 +301,7 @@ def sums(
             block_reduce(out, item.op, total, THREADS)
     else:
         for item, total in zip(items, totals, strict=True):
-            _combine(out, item.op, total, columns, lanes)
+            out.across(item.op, total, columns, lanes)
     with out.block(f"if (lane == 0 && kept < {k})"):
         out.decode("(i32)kept" if k < 2**31 else "kept", kept, k)
         number = Var(parts, "part")
@@ -323,16 +326,6 @@ def block_reduce(out: Emitter, op: str, total: Value, threads: int) -> None:
     line(f"{total.text} = {shared}[0];")
     for w in range(1, warps):
         out.accumulate(op, total, Value(f"{shared}[{w}]", total.dtype))
-
-
-def _combine(out: Emitter, op: str, total: Value, columns: int, lanes: int) -> None:
-    """Join the accumulators of the lanes of each column, in the order of the lanes."""
-    shared, kind, line = out.k.fresh(), c_type(total.dtype), out.k.line
-    line(f"__shared__ {kind} {shared}[{lanes}][{columns + 1}];")
-    line(f"{shared}[lane][column] = {total.text};")
-    line("__syncthreads();")
-    with out.block("if (lane == 0)"), out.block(f"for (i32 other = 1; other < {lanes}; ++other)"):
-        out.accumulate(op, total, Value(f"{shared}[other][column]", total.dtype))
 
 
 __all__ += ["Gather", "Partial", "open_terms", "target_of", "wide", "write_pointwise"]

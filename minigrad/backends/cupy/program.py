@@ -35,16 +35,17 @@ Step = Kernel | Multiply | Reference
 
 
 def parts(operand: int, result: int) -> int:
-    """Return into how many parts a reduction is divided: enough blocks to fill a GPU."""
-    each = operand // max(result, 1)
-    blocks = max(1, result // 32)
-    wanted = min(512 // blocks, each // 64, 128)
-    return max(1, wanted)
+    """Return into how many parts a reduction is divided: two for each processor of a large GPU.
+
+    Each has at least 16 elements to add up. A number that depended on the device would give
+    other bits on another device.
+    """
+    return max(1, min(264, operand // max(result, 1) // 16))
 
 
-#: A row may have up to 1 MiB, and is then swept from the cache; products have no epilogues:
+#: A row may have up to 128 KiB: it fits the registers of a block. Products have no epilogues:
 #: they are cuBLAS's. Small equal kernels are not worth keeping apart: one module has them all.
-OPTIONS = Options(row_bytes=1 << 20, parts=parts, epilogues=False, separate=1 << 30)
+OPTIONS = Options(row_bytes=1 << 17, parts=parts, epilogues=False, separate=1 << 30)
 
 
 class Program:

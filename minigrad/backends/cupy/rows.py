@@ -26,6 +26,8 @@ __all__ = ["rows"]
 
 #: Elements of a row up to which a warp has it.
 _WARP = 1024
+#: Likewise where sums over the rows take registers, too.
+_SHORT = 256
 #: Elements of a row for each thread of a block, up to which they stay in registers.
 _EACH = 32
 #: Registers for what is kept between sweeps.
@@ -77,11 +79,17 @@ class _Rows:
     def _shape(self) -> None:
         """Decide how many threads have a row, and how many rows a block has at a time."""
         n = self.length
-        if n <= _WARP and not self.parts:
+        if self.parts:  # a block goes through many rows; short ones side by side
+            self.threads = 32
+            while self.threads < 512 and self.threads * 2 < n and n > _SHORT:
+                self.threads *= 2
+            while self.threads < 1024 and self.threads * _EACH < n:
+                self.threads *= 2
+            self.together = 16 if self.threads == 32 else 1
+        elif n <= _WARP:
             self.threads, self.together = 32, 4
         else:
-            self.together = 1
-            self.threads = 32
+            self.threads, self.together = 32, 1
             while self.threads < 1024 and self.threads * 8 < n:
                 self.threads *= 2
         self.each = -(-n // self.threads)
@@ -154,7 +162,9 @@ class _Rows:
             chunk = -(-self.count // self.parts)
             line("const i32 part = (i32)blockIdx.x;")
             line(f"const i64 first = (i64)part * {chunk};")
-            head = f"for (i64 row = first; row < min((i64){self.count}, first + {chunk}); ++row)"
+            line(f"const i32 group = (i32)threadIdx.x / {self.threads};")
+            limit = f"min((i64){self.count}, first + {chunk})"
+            head = f"for (i64 row = first + group; row < {limit}; row += {self.together})"
             grid = self.parts
         else:
             line(f"const i64 row = (i64)blockIdx.x * {self.together} + "
@@ -226,7 +236,7 @@ class _Rows:
         for t in known:
             del out.given[t]
         for r, total in totals.items():
-            if self.together > 1:
+            if self.threads == 32:
                 out.warp(r.op, total)
             else:
                 block_reduce(out, r.op, total, self.threads)
@@ -261,12 +271,35 @@ class _Rows:
             place, index = target_of(a, self.layout, Affine.of(number))
             total = self.totals[a]
             if not self._side(a):
-                block_reduce(out, a.op, total, self.threads)
-                with out.block("if (thread == 0)"):
+                block_reduce(out, a.op, total, self.threads * self.together)
+                with out.block("if (threadIdx.x == 0)"):
                     out.store(place, index, total)
             elif self.unrolled:
+                shared = self._shared(total)
                 with out.block(self._elements(unrolled=True)):
                     line(f"const i32 place = e * {self.threads} + thread;")
-                    with out.block(f"if (place < {self.length})"):
+                    if shared:
+                        self._together(a.op, total, shared)
+                    mine = " && group == 0" if shared else ""
+                    with out.block(f"if (place < {self.length}{mine})"):
                         out.decode("place", self.inner, self.length)
                         out.store(place, index, Value(f"{total.text}[e]", total.dtype))
+
+    def _shared(self, total: Value) -> str:
+        """Declare memory in which the groups of a block join their sums; none for one group."""
+        if self.together == 1:
+            return ""
+        name, kind = self.out.k.fresh(), c_type(total.dtype)
+        self.out.k.line(f"__shared__ {kind} {name}[{self.together}][{self.threads}];")
+        return name
+
+    def _together(self, op: str, total: Value, shared: str) -> None:
+        """Join the sums of all groups for one place, in the order of the groups."""
+        out, line = self.out, self.out.k.line
+        here = Value(f"{total.text}[e]", total.dtype)
+        line("__syncthreads();")
+        line(f"{shared}[group][thread] = {here.text};")
+        line("__syncthreads();")
+        line(f"{here.text} = {shared}[0][thread];")
+        with out.block(f"for (i32 other = 1; other < {self.together}; ++other)"):
+            out.accumulate(op, here, Value(f"{shared}[other][thread]", total.dtype))

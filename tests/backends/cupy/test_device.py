@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.backends import Program as Reference
 from minigrad.backends.cupy import eager, runtime
+from minigrad.backends.cupy.device import CupyDevice
+from minigrad.backends.cupy.executable import Executable
+from minigrad.bench.device import perceptron
 from minigrad.core import Primitive, registry
-from minigrad.errors import DeviceMemoryError
+from minigrad.errors import DataError, DeviceMemoryError
 from tests.ops import checkers as check
 from tests.ops.test_scalar import CASES, LIBRARY, combinations
 
 from . import test_cuda_dialect as dialect
+from . import test_executable as compiled
 
 pytestmark = pytest.mark.gpu
 cupy = import_module("cupy") if find_spec("cupy") else None
@@ -115,3 +120,69 @@ def test_device_memory_error_leaves_state_valid() -> None:
     assert w.value is before
     w.assign(w * 2.0)
     assert w.numpy().tolist() == [2.0] * 4
+
+
+@pytest.mark.parametrize("name", compiled.CASES)
+def test_device_compiled_graph_is_the_reference(name: str) -> None:
+    """Launched, then replayed as a CUDA graph: the same bits; the reference's within tolerance."""
+    graph, arrays = compiled.graph_of(*compiled.CASES[name])
+    expected = Reference(graph)(*arrays)
+    executable = Executable(graph, CupyDevice())
+    runs = [[f.get() for f in executable(*arrays)] for _ in range(4)]
+    compiled.check(runs[0], expected, 1e-4)
+    for run in runs[1:]:
+        for a, b in zip(run, runs[0], strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+def test_device_training_step_is_one_graph_and_memory_does_not_grow() -> None:
+    mg.random.seed(0)
+    step, batch = perceptron()
+    compiled_step = mg.compile(step, backend="cupy")
+    losses = [compiled_step(*batch).item() for _ in range(30)]
+    (entry,) = [e for found in compiled_step._entries.values() for e in found]
+    assert entry.execute.program.captured
+    pool = cupy.get_default_memory_pool()
+    before, free = pool.used_bytes(), cupy.cuda.runtime.memGetInfo()[0]
+    for _ in range(2000):
+        loss = compiled_step(*batch)
+    assert loss.item() < min(losses)
+    assert pool.used_bytes() - before <= 1 << 20
+    assert free - cupy.cuda.runtime.memGetInfo()[0] <= 64 << 20
+
+
+def test_device_step_equals_the_reference_step_by_step() -> None:
+    found = {}
+    for backend in ("numpy", "cupy"):
+        mg.random.seed(0)
+        step, batch = perceptron()
+        run = mg.compile(step, backend=backend)
+        found[backend] = [run(*batch).item() for _ in range(5)]
+    np.testing.assert_allclose(found["cupy"], found["numpy"], rtol=1e-4)
+
+
+def test_device_masks_differ_between_replays() -> None:
+    f = mg.compile(lambda x: mg.nn.functional.dropout(x, 0.5), backend="cupy")
+    x = mg.ones((64, 64))
+    masks = {f(x).numpy().tobytes() for _ in range(5)}
+    assert len(masks) == 5
+    mg.random.seed(3)
+    replayed = f(x).numpy()
+    mg.random.seed(3)
+    np.testing.assert_array_equal(replayed, mg.nn.functional.dropout(x, 0.5).numpy())
+
+
+def test_device_index_out_of_range_changes_nothing() -> None:
+    w = mg.Parameter(np.ones((5, 3), np.float32))
+
+    def step(i: Any) -> Any:
+        w.assign(w + 1.0)
+        return mg.take(w, i, axis=0)
+
+    run = mg.compile(step, backend="cupy")
+    run(np.array([1, 2]))
+    run(np.array([1, 2]))
+    with pytest.raises(DataError, match="7 is out of range"):
+        run(np.array([1, 7]))
+    np.testing.assert_array_equal(w.numpy(), 3.0)
+    np.testing.assert_array_equal(run(np.array([0, 4])).numpy(), 4.0)

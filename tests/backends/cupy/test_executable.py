@@ -206,7 +206,7 @@ def test_layer_norm_gradient_reads_its_rows_once() -> None:
 
     arrays = [normal(500, 40), normal(40), normal(40), normal(500, 40)]
     program = Program(graph_of(gradient, arrays)[0])
-    assert [s.what for s in program.steps if isinstance(s, Kernel)] == ["rows", "pointwise"]
+    assert [s.what for s in program.steps if isinstance(s, Kernel)] == ["rows", "join"]
     text = program.steps[0].text
     loads = [line for line in text.splitlines() if "= p" in line and "40 * i0" in line]
     assert len(loads) == 2  # x and d
