@@ -22,7 +22,8 @@ _DEVICE: list[str] = []
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes ``backend`` with each; those not usable are skipped with why."""
-    if "backend" in metafunc.fixturenames:
+    given = [m.args[0] for m in metafunc.definition.iter_markers("parametrize")]
+    if "backend" in metafunc.fixturenames and "backend" not in given:
         states = mg.backends()
         params = []
         for name in (*CPU_BACKENDS, *(["cupy"] if "cupy" in _DEVICE else [])):

@@ -20,7 +20,7 @@ from minigrad.errors import BackendUnavailable
 from .late import call
 from .node import Node
 
-__all__ = ["host", "in_use", "module_of", "placeless", "together"]
+__all__ = ["host", "in_use", "module_of", "placeless", "sent", "together"]
 
 #: Whether anything was computed on a device yet. Until then nobody asks where values may go.
 in_use: list[bool] = [False]
@@ -37,6 +37,13 @@ def host(value: Any) -> Array:
     """Return a value as a NumPy array, copied from the device if it is on one."""
     away = hasattr(value, "get") and not isinstance(value, np.ndarray)
     return np.asarray(value.get() if away else value)
+
+
+def sent(module: Any, array: Any) -> Any:
+    """Return an array as one of this module. CuPy fills arrays without axes, and -0.0 as 0."""
+    if module is not np and isinstance(array, np.ndarray) and not array.ndim:
+        return module.asarray(array.reshape(1)).reshape(())
+    return module.asarray(array)
 
 
 def placeless(node: Node) -> bool:
