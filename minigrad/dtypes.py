@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .changes import changes
 from .errors import DtypeError
 
 DType: TypeAlias = np.dtype[Any]
@@ -64,6 +65,7 @@ def set_default_dtype(dtype: DTypeLike) -> None:
             fix="choose mg.float32 or mg.float64",
         )
     _default[0] = chosen
+    changes.note()
 
 
 def as_dtype(dtype: DTypeLike) -> DType:

@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 FLOORS = [
-    "errors dtypes shapes trees reporter",
+    "changes errors dtypes shapes trees reporter",
     "core",
     "ops",
     "transform passes",

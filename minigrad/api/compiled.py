@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad.backends import backend_named
+from minigrad.changes import changes
 from minigrad.backends.base import Backend, default_backend
 from minigrad.core.aval import Aval
 from minigrad.core.collector import paused_collector
@@ -27,6 +28,7 @@ from minigrad.errors import MinigradError, ShapeError
 from minigrad.trees import Tree, flatten
 
 from .entry import Entry, first_valid
+from .shortcut import MISS
 from .tracing import graph_of, is_array, names_of, output_nodes
 
 __all__ = ["Compiled", "compile", "use"]
@@ -52,6 +54,7 @@ class Compiled:
         self._shortcuts: dict[Hashable, list[Entry]] = {}  # the same, by the types of plain arrays
         self._lock = Lock()
         self._warned = False
+        self._fast: Callable[[tuple[Any, ...]], Any] | None = None  # the last entry's shortcut
         update_wrapper(self, function, updated=())
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -63,11 +66,16 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run for these arguments, after tracing them if their signature is new."""
+        if self._fast is not None and not kwargs:
+            result = self._fast(args)
+            if result is not MISS:
+                return result
         if recorder.tape is not None or recorder.transforming:
             return self.function(*args, **kwargs)  # part of a larger trace or transformation
         known = None if kwargs else self._known(args)
         if known is not None:
             entry, arrays = known
+            self._fast = entry.fast
             return entry.run(arrays, lambda: [as_tensor(x).node for x in args])
         leaves, tree = flatten((args, kwargs), open_registered=False)
         if _abstract(leaves):
@@ -329,6 +337,7 @@ class use:
         chosen = backend_named(name)
         set_array_module(chosen.module())
         _default[0] = name
+        changes.note()
 
     def __enter__(self) -> use:
         return self
@@ -336,3 +345,4 @@ class use:
     def __exit__(self, *_: object) -> None:
         self._set(self._before or "numpy")
         _default[0] = self._before
+        changes.note()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from sys import getrefcount
 from typing import Any
 
@@ -17,6 +18,8 @@ from minigrad.core.tape import INPUT, Tape, recorder
 from minigrad.core.tensor import Tensor
 from minigrad.ops.call import call_p
 from minigrad.passes import finalise
+
+from .shortcut import shortcut
 
 __all__ = ["Entry", "first_valid"]
 
@@ -50,6 +53,11 @@ class Entry:
         #: Whether ``backward`` may see into the results. A training step has walked back
         #: already; its losses would keep the parameters of every step alive.
         self.linked = not self.grads and not any(cell.trainable for cell in self.updated)
+
+    @cached_property
+    def fast(self) -> Callable[[tuple[Any, ...]], Any] | None:
+        """The shortest way through a call, or None; made when a call is repeated."""
+        return shortcut(self)
 
     @property
     def valid(self) -> bool:
@@ -123,7 +131,11 @@ def _is_owned(cell: Cell) -> bool:
     held = cell._held
     if type(held) is Node or getrefcount(held) != _HELD:
         return False
-    return held.base is None or getrefcount(held.base) == _BASE
+    base = held.base  # None, or the bytes that an executable keeps to be used again
+    if base is None:
+        return True
+    ours = type(base) is np.ndarray and base.dtype == np.uint8
+    return ours and getrefcount(base) == _BASE
 
 
 class _Probe:
@@ -135,7 +147,8 @@ class _Probe:
 def _counts() -> tuple[int, int]:
     listed = [_Probe._held]
     held = _Probe._held
-    counts = getrefcount(held), getrefcount(held.base)
+    base = held.base
+    counts = getrefcount(held), getrefcount(base)
     del listed
     return counts
 

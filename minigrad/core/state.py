@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
+from minigrad.changes import changes
 from minigrad.dtypes import DType, as_dtype
 from minigrad.errors import MinigradError, ShapeError, TraceError
 
@@ -42,7 +43,10 @@ class Cell(Tensor):
 
     def load(self, array: Any) -> None:
         """Replace the value by an array, here and now, whatever is being traced."""
-        self.kind = aval(array.shape, array.dtype)
+        kind = aval(array.shape, array.dtype)
+        if kind is not getattr(self, "kind", None):
+            changes.note()
+        self.kind = kind
         self._held = array
 
     @property
@@ -192,6 +196,7 @@ class Parameter(Cell):
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         self._trainable = wanted
+        changes.note()
 
     @property
     def grad(self) -> Tensor | None:
@@ -205,6 +210,8 @@ class Parameter(Cell):
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if recorder.tape is None:
+            if (value is None) is self.has_grad:
+                changes.note()
             self._grad = value
         else:
             recorder.tape.grads[self] = None if value is None else value.node

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigrad.changes import changes
 from minigrad.core.door import as_tensor
 from minigrad.core.tape import no_grad
 from minigrad.core.tensor import Tensor
@@ -164,10 +165,12 @@ def _modes(model: Module, training: tuple[type[Module], ...]) -> Iterator[None]:
     try:
         for module, _ in before:
             module._info.training = isinstance(module, training)
+            changes.note()
         yield
     finally:
         for module, mode in before:
             module._info.training = mode
+            changes.note()
 
 
 def geometric_mean(

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
+from minigrad.changes import changes
 from minigrad.core.late import call
 from minigrad.core.state import Buffer, Cell, Parameter
 from minigrad.core.tape import guarded, recorder, scope
@@ -130,11 +131,13 @@ class Module:
     @training.setter
     def training(self, mode: bool) -> None:
         self._info.training = bool(mode)
+        changes.note()
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode here and in all sub-modules, and return the module."""
         for module in self.modules():
             module._info.training = bool(mode)
+        changes.note()
         return self
 
     def eval(self) -> Self:
@@ -179,6 +182,7 @@ class Module:
         elif value is not None:
             info.roles.pop(name, None)
         info.configuration = None
+        changes.note()
         if recorder.tape is not None:
             info.passing.add(name)
         if isinstance(value, Module):
@@ -190,6 +194,7 @@ class Module:
         object.__delattr__(self, name)
         self._info.roles.pop(name, None)
         self._info.configuration = None
+        changes.note()
 
     def _settle(self, home: Module, key: str) -> None:
         """Take the name that the home gives; a module that is held twice keeps the first one."""

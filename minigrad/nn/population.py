@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from minigrad.changes import changes
 from minigrad.core.state import Buffer
 from minigrad.core.tape import no_grad
 from minigrad.errors import DataError
@@ -61,6 +62,7 @@ def population_statistics(model: Module, batches: Iterable[Any]) -> None:
     finally:
         for module, mode in modes:
             module._info.training = mode
+            changes.note()
         for layer, statistics, momentum in settings:
             layer.statistics, layer.momentum = statistics, momentum
 

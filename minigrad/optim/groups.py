@@ -7,6 +7,7 @@ from math import isfinite
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
+from minigrad.changes import changes
 from minigrad.core.door import module_of
 from minigrad.core.late import call
 from minigrad.core.state import Buffer, Cell, Parameter
@@ -109,6 +110,7 @@ class Group:
         value = tuple(value) if isinstance(value, list) else value
         self._check({**vars(self._options), option: value})
         setattr(self._options, option, value)
+        changes.note()
         if option in self._cycled:
             _put(self._cycled[option], value[0] if option == "betas" else value)
         self._allocate()

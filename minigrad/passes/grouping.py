@@ -31,6 +31,7 @@ def grouped(draft: Draft) -> list[Kernel]:
         found[key].sinks.append(sink)
     if not draft.separate:
         _merge(found)
+        _delay(draft, found)
     return [*draft.kernels, *found.values()]
 
 
@@ -61,6 +62,33 @@ def _merge(found: dict[_Key, Loops]) -> None:
             host = next((k for k in keys if k != key and k in found and _fits(key, k)), None)
             if host is not None:
                 found[host].sinks += found.pop(key).sinks
+
+
+def _delay(draft: Draft, found: dict[_Key, Loops]) -> None:
+    """Store results that nothing else loads with the last kernel that goes over their shape.
+
+    What both load is then loaded once.
+    """
+    results = set(draft.graph.results)
+    used = {i for n in draft.graph.nodes for i in n.inputs}
+    for key in sorted(found, key=lambda k: k[0]):
+        level, shape, bound, axes, _ = key
+        if bound is not None or axes is not None:
+            continue
+        free = [
+            s for s in found[key].sinks
+            if s.target is s.source and s.source in results and s.source not in used
+        ]  # fmt: skip
+        later = [
+            k for k in found
+            if k[0] > level and k[1] == shape and k[2] is None and k[3] is None
+        ]  # fmt: skip
+        if free and later and len(shape) > 0:
+            host = found[max(later, key=lambda k: k[0])]
+            host.sinks += free
+            found[key].sinks = [s for s in found[key].sinks if s not in free]
+            if not found[key].sinks:
+                del found[key]
 
 
 def _fits(key: _Key, host: _Key) -> bool:

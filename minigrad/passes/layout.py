@@ -95,13 +95,9 @@ class Orders:
             if order != tuple(range(len(order))):
                 return order
             found = order
-        if found is None:
-            if all(i in self._weak for i in node.inputs):
-                self._weak.add(node)
-            return next(
-                (self._order[i] for i in node.inputs if i.aval.ndim == node.aval.ndim),
-                tuple(range(node.aval.ndim)),
-            )
+        if found is None:  # nothing lies in memory yet
+            self._weak.add(node)
+            return tuple(range(node.aval.ndim))
         return found
 
 

@@ -33,6 +33,7 @@ def lower(graph: Graph) -> Graph:
     """
     graph = rebuild(_with_checks(graph), _without_empty)
     graph = rebuild(graph, _transposed_product)
+    graph = rebuild(graph, _wide_product)
     graph = rebuild(graph, cut_convolution)
     graph = rebuild(graph, transposed_convolution)
     graph = rebuild(graph, _as_sum)
@@ -119,6 +120,16 @@ def _transposed_product(node: Node) -> Node:
     if not _in_rows(a):
         return node
     return renamed(op(node, "matmul", swapped(b), swapped(a)), node)
+
+
+def _wide_product(node: Node) -> Node:
+    """Write a narrow product a b of many rows as (b^T a^T)^T: vectors go along columns."""
+    if node.primitive.name != "matmul" or node.name:
+        return node
+    a, b = node.inputs
+    if node.aval.shape[-1] > SHORT or node.aval.shape[-2] < 2 * SHORT or not _in_rows(a):
+        return node
+    return swapped(op(node, "matmul", swapped(b), swapped(a)))
 
 
 def _in_rows(x: Node) -> bool:

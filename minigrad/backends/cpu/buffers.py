@@ -138,6 +138,11 @@ class Recycler:
         return np.ndarray(self._shape, self._dtype, memory, offset), address + offset
 
 
+    def take_array(self) -> Array:
+        """Return an array that nobody else holds."""
+        return self.take()[0]
+
+
 _MOST = 8
 
 

@@ -65,6 +65,7 @@ class Emitter:
         self.mask: Value | None = None  # the lanes that exist, in a loop's tail
         self.guards: tuple[Value, ...] = ()
         self.product: Callable[[], Value] | None = None
+        self.fence = False  # whether what was stored past the cache must be waited for
         self.parts: dict[Node, int] = {}  # in how many parts a reduction is stored
         self._memo: dict[tuple[Term, tuple[Value, ...]], Value] = {}
         self._known: dict[int, list[tuple[Term, tuple[Value, ...]]]] = {}
@@ -268,8 +269,13 @@ class Emitter:
             found = wide_guard if found is None else k.bit_and(found, wide_guard)
         return found
 
-    def store(self, buffer: int | str, value: Value, at: Affine) -> None:
-        """Write a value to an element, or a vector's values to its elements."""
+    def store(
+        self, buffer: int | str, value: Value, at: Affine, *, past_cache: bool = False
+    ) -> None:
+        """Write a value to an element, or a vector's values to its elements.
+
+        ``past_cache`` says that the buffer is large, aligned, and not read again soon.
+        """
         k = self.writer
         step = at.coefficient(self.vector) if self.vector is not None else 0
         pointer, depth = self.pointer(buffer, value.dtype, at)
@@ -278,9 +284,20 @@ class Emitter:
             assert value.lanes == 1, "all lanes would be stored in one place"
             k.store(pointer, value, depth)
         elif step == 1:
-            k.store(pointer, k.splat(value), depth, self.mask)
+            whole = past_cache and self.mask is None and self._lines(value.dtype, at)
+            align = k.target.vector_bytes if whole else None
+            k.store(pointer, k.splat(value), depth, self.mask, align=align, past_cache=whole)
+            if whole and k.target.triple.startswith("x86"):
+                self.fence = True
         else:
             self._scatter(pointer, k.splat(value), step, depth)
+
+    def _lines(self, dtype: DType, at: Affine) -> bool:
+        """Whether vectors are stored to whole, aligned lines."""
+        k, width = self.writer, self.writer.target.vector_bytes
+        apart = [c * dtype.itemsize for v, c in at.terms if v is not self.vector]
+        whole = k.lanes * dtype.itemsize == width and dtype.kind != "b"
+        return whole and all(c % width == 0 for c in (*apart, at.const * dtype.itemsize))
 
     def _scatter(self, pointer: str, value: Value, step: int, depth: int) -> None:
         k, size = self.writer, value.dtype.itemsize

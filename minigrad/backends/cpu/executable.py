@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from minigrad.dtypes import Array
 from minigrad.errors import MinigradError
 
 from . import pool
+from .bound import layout as memory_layout
 from .buffers import Recycler, pack
 from .layout import value_of
 from .plan import CHECK, RELEASE, SERIAL, PlanHandle, StepSpec, aligned, make_plan
@@ -27,6 +29,23 @@ _LONG = 20_000.0
 def compile_graph(graph: Graph) -> Executable:
     """Return the executable of a final graph."""
     return Executable(program_of(graph))
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A plan that is called with arrays: those of the inputs, then of the results.
+
+    ``arguments`` are the inputs that it takes, ``takes`` make the arrays of the results that
+    are not written over an input. ``outputs`` and ``updates`` say which of them is each
+    output and each new state; -1 for state that is written over the old one.
+    """
+
+    call: Callable[..., int]
+    address: int
+    arguments: Sequence[int]
+    takes: Sequence[Callable[[], Any]]
+    outputs: Sequence[int]
+    updates: Sequence[int]
 
 
 class Executable:
@@ -64,6 +83,7 @@ class Executable:
                     self._table[i] = buffer.value.ctypes.data
         self.segments: list[PlanHandle | Step] = self._cut()
         self._sources = [self._source(i) for i in range(len(program.results))]
+        self.native = self._native()
 
     def _cut(self) -> list[PlanHandle | Step]:
         """Return the steps in stretches of native code, and the others by themselves."""
@@ -87,6 +107,34 @@ class Executable:
             if step is not None:
                 found.append(step)
         return found
+
+    def _native(self) -> Native | None:
+        """Return how to call the plan with arrays directly, if it is all native code."""
+        call, known = pool.default_pool().call, memory_layout()
+        if call is None or known is None or len(self.segments) != 1:
+            return None
+        (plan,) = self.segments
+        layout = self.program.layout
+        if isinstance(plan, Step) or any(kind != "result" for kind, _ in self._sources):
+            return None
+        over = {reused: i for i, _, reused in self._outputs if reused >= 0}
+        fresh = [(i, recycler) for i, recycler, reused in self._outputs if reused < 0]
+        given = {number: i for i, number in self._inputs}
+        arguments = sorted({*given, *over})
+        # An input that no step reads has no place in the table but its result's.
+        slots = [given.get(number, over.get(number, -1)) for number in arguments]
+        plan.bind(
+            [*slots, *[i for i, _ in fresh]],
+            [*[over.get(number, -1) for number in arguments], *[-1] * len(fresh)],
+            known, pool.held_count(),
+        )  # fmt: skip
+        number = {i: n for n, (i, _) in enumerate(fresh)}
+        places = [number.get(layout.place(node).buffer, -1) for node in self.program.results]
+        count = len(self.program.graph.outputs)
+        if -1 in places[:count]:
+            return None
+        takes = [recycler.take_array for _, recycler in fresh]
+        return Native(call, plan.address, arguments, takes, places[:count], places[count:])
 
     def _source(self, i: int) -> tuple[str, Any]:
         """Return where a result comes from: computed, an input, or a constant."""

@@ -56,8 +56,10 @@ class LoopKernel:
         partial: Callable[[Node], Place],
         parts: dict[Node, int],
         copied: Copied,
+        streams: Callable[[Node], bool],
     ) -> None:
         self.body = body
+        self.streams = streams
         self.parts = parts
         self.terms = every_term(body)
         self.place, self.partial = place, partial
@@ -70,6 +72,7 @@ class LoopKernel:
         self.out.parts = parts
         self.k: Writer = self.out.writer
         self.unroll = self._unroll()
+        self._hoist()
         self.cost = self._cost()
         self.extent, self.grain = self._chunks()
 
@@ -149,6 +152,13 @@ class LoopKernel:
                 return u
         return min(4, most) if vectors >= 8 else 1
 
+    def _hoist(self) -> None:
+        """Move a vector loop of one turn to the outside: what depends on it alone is done once."""
+        vector, outer = self.way.vector, self.way.outer
+        if vector in outer and vector.extent <= self.unroll * self.lanes:
+            outer.remove(vector)
+            outer.insert(0, vector)
+
     def _cost(self) -> float:
         """Return a rough estimate of the time in nanoseconds, on one thread."""
         size = prod(v.extent for v in self.way.loops)
@@ -180,6 +190,9 @@ class LoopKernel:
             over = {v for o in item.over for v, _ in self.out.at(Affine.of(o)).terms}
             self.parts[item.target] = chunks if self.way.chunked in over else 1
         write()
+        if self.out.fence:
+            self.k.declarations.add("declare void @llvm.x86.sse.sfence()")
+            self.k.text[0].append("  call void @llvm.x86.sse.sfence()")
         text = "\n".join(["entry:", *self.k.take(0), "  ret void"])
         return Code(text, self.k.declarations, self.out.slots, self.extent, self.grain, self.cost)
 
@@ -210,7 +223,8 @@ class LoopKernel:
         values = [(item, self.out.value(item.term)) for item in items]
         for item, value in values:
             place = self.place(item.target)
-            self.out.store(place.buffer, value, self.out.address(place, item.index))
+            at = self.out.address(place, item.index)
+            self.out.store(place.buffer, value, at, past_cache=self.streams(item.target))
 
     def store_sum(self, item: Accumulated, value: Value) -> None:
         """Write the result of a sum, or of a chunk's part of it."""

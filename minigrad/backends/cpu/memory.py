@@ -81,9 +81,13 @@ def load(
 
 def store(
     k: Writer, pointer: str, value: Value, depth: int, mask: Value | None = None,
-    *, align: int | None = None,
+    *, align: int | None = None, past_cache: bool = False,
 ) -> None:  # fmt: skip
-    """Write a value at an address, at a loop level; lanes that the mask leaves out stay."""
+    """Write a value at an address, at a loop level; lanes that the mask leaves out stay.
+
+    ``past_cache`` writes whole lines of memory that will not be read again soon, without
+    reading them first; ``align`` must be true then. The module defines ``!1 = !{i32 1}``.
+    """
     registers, dtype, lanes, _ = value
     align = align or dtype.itemsize
     kind, short = _stored(dtype, lanes)
@@ -96,7 +100,8 @@ def store(
     out = k.text[depth]
     if mask is None:
         for x, place in zip(registers, places, strict=True):
-            out.append(f"  store {kind} {x}, ptr {place}, align {align}")
+            hint = ", !nontemporal !1" if past_cache else ""
+            out.append(f"  store {kind} {x}, ptr {place}, align {align}{hint}")
         return
     bits = TYPES[bool_, lanes]
     callee = f"@llvm.masked.store.{short}.p0"

@@ -1,7 +1,9 @@
 """A plan in memory, as the native driver reads it: steps, their maps, the table of buffers.
 
 ``Step`` has 8 words: function, map, extent, grain, chunks, flags, ticks, unused. ``Plan``
-has 6: steps, count, table, flags, error, failed.
+has 16: steps, count, table, flags, error, failed; and, for a call with arrays, their slots,
+their number, whether a call is under way, what ``bound.Layout`` says, the slots of results
+that are written over them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import numpy as np
 
 from minigrad.dtypes import Array
 from minigrad.errors import GraphInvalid
+
+from .bound import Layout
 
 __all__ = ["CHECK", "RELEASE", "SERIAL", "TIME", "PlanHandle", "StepSpec", "aligned", "make_plan"]
 
@@ -49,7 +53,7 @@ class PlanHandle:
     thread may run a plan at a time.
     """
 
-    __slots__ = ("_maps", "_plan", "_steps", "address", "error", "table")
+    __slots__ = ("_bound", "_maps", "_plan", "_steps", "address", "error", "table")
 
     def __init__(
         self, steps: Array, maps: Array, table: Array, flags: int, error: Array | None = None
@@ -59,12 +63,25 @@ class PlanHandle:
         self.table = table
         #: One word, set by kernels: not 0 after a step with ``CHECK`` ends the run.
         self.error = aligned(1) if error is None else error
-        self._plan = aligned(6)
+        self._plan = aligned(16)
         self._plan[:5] = (
             steps.ctypes.data, len(steps), table.ctypes.data, flags, self.error.ctypes.data,
         )  # fmt: skip
         #: What ``run`` takes.
         self.address: int = self._plan.ctypes.data
+
+    def bind(self, slots: Sequence[int], over: Sequence[int], layout: Layout, held: int) -> None:
+        """Let the plan be called with arrays, whose addresses go to these slots of the table.
+
+        ``over`` are the slots of results that are written over an array, or -1; ``held`` is
+        the reference count during a call of an array that one place alone holds.
+        """
+        self._bound = aligned(2 * max(len(slots), 1)).reshape(2, -1)
+        self._bound[0, : len(slots)], self._bound[1, : len(over)] = slots, over
+        self._plan[6:9] = self._bound[0].ctypes.data, len(slots), 0
+        self._plan[9:13] = (
+            layout.array, held | layout.shared << 32, layout.memory, self._bound[1].ctypes.data,
+        )  # fmt: skip
 
     @property
     def flags(self) -> int:

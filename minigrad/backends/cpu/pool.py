@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from . import driver
+from .bound import layout
 from .jit import host_target, load
 from .plan import CHECK, RELEASE, SERIAL, TIME, PlanHandle, make_plan
 from .threads import choose, get_num_threads
@@ -36,6 +37,7 @@ __all__ = [
     "Pool",
     "default_pool",
     "get_num_threads",
+    "held_count",
     "make_plan",
     "run",
     "set_num_threads",
@@ -69,7 +71,7 @@ class Pool:
     def __init__(self, *, futex: bool, python: bool) -> None:
         target = host_target()
         text = driver.driver_text(target.arch, sys.platform, futex=futex, python=python)
-        names = ["pool_memory", "plan_run", "worker", "wake_all"] + ["python_run"] * python
+        names = ["pool_memory", "plan_run", "worker", "wake_all"] + ["python_run", "python_call"] * python
         code = load(text, names, target=target)
         address = ctypes.CFUNCTYPE(ctypes.c_void_p)(code["pool_memory"])()
         memory = memoryview((ctypes.c_char * driver.SIZE).from_address(address)).cast("B")
@@ -85,7 +87,9 @@ class Pool:
         callback = ctypes.cast(self._callback, ctypes.c_void_p).value
         self._words[driver.CALLBACK // 8] = callback or 0
         #: Runs the plan at an address; see the module.
-        self.run = _method(code["python_run"]) if python else self._foreign(code["plan_run"])
+        self.run = _method(code["python_run"], 8) if python else self._foreign(code["plan_run"])
+        #: Binds arrays to a plan and runs it; None where that is not possible. See ``bound``.
+        self.call = _method(code["python_call"], 128) if python and layout() else None
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close)
 
@@ -222,15 +226,37 @@ class _MethodDef(ctypes.Structure):
 _definitions: list[_MethodDef] = []
 
 
-def _method(address: int) -> Callable[[int], int]:
-    """Return native code as a Python function of one argument."""
-    definition = _MethodDef(b"run", address, 8, b"Run the plan at an address.")  # METH_O
+def _method(address: int, flags: int) -> Callable[..., int]:
+    """Return native code as a Python function: METH_O is 8, METH_FASTCALL is 128."""
+    definition = _MethodDef(b"run", address, flags, b"Run the plan at an address.")
     _definitions.append(definition)  # the function points to it
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-    function: Callable[[int], int] = make(ctypes.addressof(definition), None, None)
+    function: Callable[..., int] = make(ctypes.addressof(definition), None, None)
     return function
+
+
+class _Holder:
+    """Holds an array as a state cell does."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = np.zeros(2)
+
+
+@cache
+def held_count() -> int:
+    """Return the reference count, during a native call, of an array that one place holds."""
+    call, found, holder = default_pool().call, layout(), _Holder()
+    assert call is not None and found is not None
+    for count in range(1, 8):
+        plan = make_plan([], np.zeros(1, np.uint64))
+        plan.bind([0], [0], found, count)
+        if call(plan.address, holder._held) == 0:
+            return count
+    return 0  # no array will pass for owned
 
 
 @cache

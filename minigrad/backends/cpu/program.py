@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
+from minigrad.dtypes import uint8
 from minigrad.passes.affine import Affine, Var, flatten
 from minigrad.passes.bodies import Body, bodies
 from minigrad.passes.kernels import Contraction, Kernel, Loops, Options, Special
@@ -33,7 +34,12 @@ def parts(operand: int, result: int) -> int:
     """Return into how many parts a reduction is divided."""
     if operand < 16384 or result >= 16384:
         return 1
-    return max(2, min(16, operand // 8192))
+    rows = operand // (32 * result)  # joining the parts must stay cheap beside adding them up
+    return max(2, min(16, operand // 8192, rows))
+
+
+#: Bytes of a result above which it is stored past the cache.
+_STREAM = 8 << 20
 
 
 def product_parts(result: int, inner: int) -> int:
@@ -71,6 +77,7 @@ class Program:
             lowered, Options(parts=parts, product_parts=product_parts)
         )
         self.layout = Layout(self.schedule, self.flags)
+        self._read = {i for n in lowered.nodes for i in n.inputs}
         self.parts: dict[Node, int] = {}
         self.steps = self._ordered(self._steps())
         self._touch()
@@ -114,11 +121,18 @@ class Program:
             return place
 
         code = loops_code(
-            body, self.target, self.layout.place, self.layout.partial, self.parts, copied
-        )
+            body, self.target, self.layout.place, self.layout.partial, self.parts, copied,
+            self._streams,
+        )  # fmt: skip
         if code is not None:
             found.append(Step(kernel, body, code, "rows" if kernel.domain else "loops"))
         return found
+
+    def _streams(self, node: Node) -> bool:
+        """Whether a node is a large result that nothing here reads: it may pass by the cache."""
+        if node not in self.layout.results or node.aval.nbytes < _STREAM or node in self._read:
+            return False
+        return all(node is not n for _, n in self.schedule.graph.updates)
 
     def _copied(self, node: Node, order: Axes, goal: Place | None) -> tuple[Place, Code]:
         """Return where a node lies after it was copied to another order of axes, and how."""
@@ -182,6 +196,8 @@ class Program:
         for cell, node in lowered.updates:
             if cell not in inputs or node not in self.layout.results:
                 continue
+            if node.aval.dtype == uint8:  # cannot be told from memory that others use
+                continue
             source = lowered.inputs[inputs[cell]]
             buffers = self.layout.buffers
             result = buffers[self.layout.place(node).buffer]
@@ -217,9 +233,9 @@ class Program:
                     texts[step.code.text] = f"k{len(texts)}"
                     declarations |= step.code.declarations
                 step.name = texts[step.code.text]
-        head = "(ptr noalias %table, ptr noalias %map, i64 %lo, i64 %hi, i64 %chunk) nounwind"
+        head = "(ptr noalias %table, ptr noalias %map, i64 %lo, i64 %hi, i64 %chunk) nounwind alignstack(64)"
         functions = [f"define void @{name}{head} {{\n{body}\n}}" for body, name in texts.items()]
-        self.text = "\n".join([*functions, *sorted(declarations), "!0 = !{}", ""])
+        self.text = "\n".join([*functions, *sorted(declarations), "!0 = !{}", "!1 = !{i32 1}", ""])
         if texts:
             self.addresses = load(self.text, list(texts.values()), target=self.target)
 

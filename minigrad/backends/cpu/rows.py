@@ -38,13 +38,15 @@ def loops_code(
     partial: Callable[[Node], Place],
     parts: dict[Node, int],
     copied: Copied,
+    streams: Callable[[Node], bool],
 ) -> Code | None:
     """Return the code of a loop kernel; ``parts`` is told in how many parts its sums come.
 
     ``copied`` lets another kernel first copy a node to a new order of axes; if that is all
-    there is to do, straight to where it is wanted, and there is no code.
+    there is to do, straight to where it is wanted, and there is no code. ``streams`` says
+    what is better stored past the cache.
     """
-    kernel = LoopKernel(body, target, place, partial, parts, copied)
+    kernel = LoopKernel(body, target, place, partial, parts, copied, streams)
     return kernel.code(_Rows(kernel).write if body.rows else kernel.write)
 
 

@@ -37,7 +37,7 @@ def tile_for(target: Target, lanes: int, rows: int, columns: int) -> Tile:
     """
     many = target.vector_bytes == 64 or target.arch in ("aarch64", "arm64")
     best, least = Tile(1, 1, lanes), float("inf")
-    for vectors in (4, 3, 2, 1):
+    for vectors in (1, 2, 3, 4):
         for r in range(1, min(14, max(rows, 1)) + 1):
             used = r * vectors + vectors + (r if many else 1)
             if used > (34 if many else 16):
@@ -129,7 +129,7 @@ class _Writer:
         inside = "\n".join(start)
         label = "tile" + hashlib.sha256(inside.encode()).hexdigest()[:16]
         head = "(ptr noalias readonly %A, ptr noalias readonly %B, ptr noalias %T, i64 %count)"
-        text = f"define internal void @{label}{head} nounwind noinline {{\n{inside}\n}}"
+        text = f"define internal void @{label}{head} nounwind noinline alignstack(64) {{\n{inside}\n}}"
         kinds = ", ".join([self.wide] * 3)
         return Routine(label, text, frozenset([f"declare {self.wide} {self.fma}({kinds})"]))
 
