@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _about_the_host(item: pytest.Item) -> bool:
-    return item.get_closest_marker("host") is not None or "cpu" in item.path.parent.parts
+    return item.get_closest_marker("host") is not None or item.path.parent.name == "cpu"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

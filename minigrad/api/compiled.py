@@ -12,8 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad.backends import backend_named
-from minigrad.changes import changes
 from minigrad.backends.base import Backend, default_backend
+from minigrad.changes import changes
 from minigrad.core.aval import Aval
 from minigrad.core.collector import paused_collector
 from minigrad.core.door import as_tensor, set_array_module

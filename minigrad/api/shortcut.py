@@ -146,7 +146,8 @@ def _with_history(
         plain.append(_tensor(output, result, f"y{i}", names))
         names[f"y{i}_params"] = {"graph": entry.graph, "index": i}
         linked.append(
-            f"Tensor(Node(call_p, inputs, y{i}_params, y{i}_aval, {result}, place, None, y{i}_name))"
+            f"Tensor(Node(call_p, inputs, y{i}_params, y{i}_aval, {result}, "
+            f"place, None, y{i}_name))"
         )
     single = entry.returned == 1 and _is_single(entry)
     for made, indent in ((linked, "        "), (plain, "    ")):

@@ -10,7 +10,7 @@ from minigrad.core.node import Node
 from minigrad.shapes import Shape
 
 from .affine import Affine, Index, NotAffine, Split, Var, flatten, unflatten
-from .kernels import Contraction, Domain, Loops, Options, Schedule, Sink
+from .kernels import Contraction, Domain, Loops, Options, Schedule, Sink, Special
 from .schedule import schedule
 from .terms import Load, Partial, Reader, Reduce, Term, blocks, row_major
 
@@ -86,7 +86,7 @@ class Body:
 
 
 def bodies(graph: Graph, options: Options) -> tuple[Schedule, list[Body | None]]:
-    """Return a schedule and the body of each of its kernels; None for special ones.
+    """Return a schedule and the body of each of its kernels; None if it is special or like another.
 
     Where an index map is not affine, the operand is stored first.
     """
@@ -95,7 +95,9 @@ def bodies(graph: Graph, options: Options) -> tuple[Schedule, list[Body | None]]
         plan = schedule(graph, options, apart)
         try:
             return plan, [
-                None if not isinstance(k, Loops | Contraction) else _Builder(plan, k).build()
+                None
+                if isinstance(k, Special) or (isinstance(k, Loops) and k.like is not None)
+                else _Builder(plan, k).build()
                 for k in plan.kernels
             ]
         except _Blocked as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TypeAlias
 
 from minigrad.core.node import Node
@@ -29,10 +30,35 @@ def grouped(draft: Draft) -> list[Kernel]:
         if key not in found:
             found[key] = Loops(level, shape, bound)
         found[key].sinks.append(sink)
-    if not draft.separate:
+    if draft.separate:
+        _find_alike(draft, sorted(found.values(), key=lambda k: k.level))
+    else:
         _merge(found)
         _delay(draft, found)
     return [*draft.kernels, *found.values()]
+
+
+def _find_alike(draft: Draft, kernels: list[Loops]) -> None:
+    """Find kernels of one operation each that do the same: their code is written once."""
+    first: dict[Hashable, Loops] = {}
+    for kernel in kernels:
+        (sink,) = kernel.sinks
+        node = sink.source
+        if sink.target is not node or node.primitive.kind != "elementwise":
+            continue
+        operands: list[Hashable] = []
+        for i in node.inputs:
+            if i in draft.stored:
+                operands.append((node.inputs.index(i), draft.orders[i]))
+            elif i.primitive.name == "full":
+                operands.append((repr(i.params["value"]), i.aval.dtype))
+            else:
+                break
+        else:
+            params = tuple(sorted(node.params.items()))
+            key = (node.primitive.name, params, node.aval, draft.orders[node], tuple(operands))
+            alike = first.setdefault(key, kernel)
+            kernel.like = alike if alike is not kernel else None
 
 
 def _place_inside(draft: Draft) -> None:
@@ -86,6 +112,7 @@ def _delay(draft: Draft, found: dict[_Key, Loops]) -> None:
         if free and later and len(shape) > 0:
             host = found[max(later, key=lambda k: k[0])]
             host.sinks += free
+            draft.stored.update((s.target, host.level + 1) for s in free)
             found[key].sinks = [s for s in found[key].sinks if s not in free]
             if not found[key].sinks:
                 del found[key]

@@ -76,12 +76,16 @@ class Sink:
 
 @dataclass(slots=True, eq=False)
 class Loops:
-    """A fused kernel over the elements of ``shape``; with a domain, it reduces row by row."""
+    """A fused kernel over the elements of ``shape``; with a domain, it reduces row by row.
+
+    ``like`` is a kernel that does the same to other nodes, operand by operand.
+    """
 
     level: int
     shape: Shape
     domain: Domain | None
     sinks: list[Sink] = field(default_factory=list)
+    like: Loops | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -137,7 +137,6 @@ class Recycler:
         self._free.append((memory, offset, address + offset))
         return np.ndarray(self._shape, self._dtype, memory, offset), address + offset
 
-
     def take_array(self) -> Array:
         """Return an array that nobody else holds."""
         return self.take()[0]

@@ -71,7 +71,10 @@ class Pool:
     def __init__(self, *, futex: bool, python: bool) -> None:
         target = host_target()
         text = driver.driver_text(target.arch, sys.platform, futex=futex, python=python)
-        names = ["pool_memory", "plan_run", "worker", "wake_all"] + ["python_run", "python_call"] * python
+        names = ["pool_memory", "plan_run", "worker", "wake_all"] + [
+            "python_run",
+            "python_call",
+        ] * python
         code = load(text, names, target=target)
         address = ctypes.CFUNCTYPE(ctypes.c_void_p)(code["pool_memory"])()
         memory = memoryview((ctypes.c_char * driver.SIZE).from_address(address)).cast("B")

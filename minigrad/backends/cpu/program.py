@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
@@ -90,16 +90,35 @@ class Program:
     def _steps(self) -> list[Step]:
         """Return the steps in the order of the schedule, with their code."""
         found: list[Step] = []
+        written: dict[Loops, Step] = {}
         for kernel, body in zip(self.schedule.kernels, self.bodies, strict=True):
             if isinstance(kernel, Special):
                 found.append(self._reference(kernel))
             elif isinstance(kernel, Contraction):
                 assert body is not None
                 found += self._contraction(kernel, body)
+            elif kernel.like is not None:
+                found.append(self._alike(kernel, written[kernel.like]))
             else:
                 assert body is not None
-                found += self._loops(kernel, body)
+                steps = self._loops(kernel, body)
+                written[kernel] = steps[-1]
+                found += steps
         return found
+
+    def _alike(self, kernel: Loops, step: Step) -> Step:
+        """Return the step of a kernel that does to its nodes what another does to others."""
+        (mine,), (other,) = kernel.sinks, step.kernel.sinks  # type: ignore[union-attr]
+        stands = {other.target: mine.target}
+        stands.update(zip(other.source.inputs, mine.source.inputs, strict=True))
+        place, code = self.layout.place, step.code
+        assert code is not None
+        slots = {
+            place(old).buffer: place(new).buffer
+            for old, new in stands.items()
+            if old.primitive.name != "full"
+        }
+        return Step(kernel, None, replace(code, slots=[slots[b] for b in code.slots]), step.what)
 
     def _contraction(self, kernel: Contraction, body: Body) -> list[Step]:
         def packed(nbytes: int) -> int:
@@ -233,8 +252,11 @@ class Program:
                     texts[step.code.text] = f"k{len(texts)}"
                     declarations |= step.code.declarations
                 step.name = texts[step.code.text]
-        head = "(ptr noalias %table, ptr noalias %map, i64 %lo, i64 %hi, i64 %chunk) nounwind alignstack(64)"
-        functions = [f"define void @{name}{head} {{\n{body}\n}}" for body, name in texts.items()]
+        given = "ptr noalias %table, ptr noalias %map, i64 %lo, i64 %hi, i64 %chunk"
+        functions = [
+            f"define void @{name}({given}) nounwind alignstack(64) {{\n{body}\n}}"
+            for body, name in texts.items()
+        ]
         self.text = "\n".join([*functions, *sorted(declarations), "!0 = !{}", "!1 = !{i32 1}", ""])
         if texts:
             self.addresses = load(self.text, list(texts.values()), target=self.target)

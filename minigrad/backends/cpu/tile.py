@@ -129,7 +129,9 @@ class _Writer:
         inside = "\n".join(start)
         label = "tile" + hashlib.sha256(inside.encode()).hexdigest()[:16]
         head = "(ptr noalias readonly %A, ptr noalias readonly %B, ptr noalias %T, i64 %count)"
-        text = f"define internal void @{label}{head} nounwind noinline alignstack(64) {{\n{inside}\n}}"
+        text = (
+            f"define internal void @{label}{head} nounwind noinline alignstack(64) {{\n{inside}\n}}"
+        )
         kinds = ", ".join([self.wide] * 3)
         return Routine(label, text, frozenset([f"declare {self.wide} {self.fma}({kinds})"]))
 
