@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.core.graph import Graph
+from minigrad.core.place import sent
 from minigrad.errors import BackendUnavailable
 
 from .reference import Program
@@ -107,4 +108,4 @@ def to_module(value: Any, library: str) -> Any:
     """Return an array moved to the library's device: ``"numpy"`` or ``"cupy"``."""
     if library == "numpy":
         return value if isinstance(value, np.ndarray) else value.get()
-    return backend_named("cupy").module().asarray(value)
+    return sent(backend_named("cupy").module(), value)

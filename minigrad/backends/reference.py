@@ -15,7 +15,7 @@ from minigrad.core.apply import compute
 from minigrad.core.door import module_of
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
-from minigrad.core.place import host
+from minigrad.core.place import host, sent
 from minigrad.errors import MinigradError
 
 __all__ = ["Program", "evaluate", "program"]
@@ -70,7 +70,7 @@ class Program:
             known = arrays or [n.value for _, n in self.constants]
             module = next((m for m in map(module_of, known) if m is not np), self.module)
         if module is not np:  # data passed as NumPy arrays follows what is on the device
-            arrays = [module.asarray(a) for a in arrays]
+            arrays = [sent(module, a) for a in arrays]
         values[: len(arrays)] = arrays
         for i, node in self.constants:
             values[i] = on_device(node, module)
@@ -84,7 +84,7 @@ def on_device(node: Node, module: Any) -> Any:
         return value
     if node.primitive.kind == "creation":
         return node.primitive.reference(module, **node.params)
-    return host(value) if module is np else module.asarray(value)
+    return host(value) if module is np else sent(module, value)
 
 
 def _apply(node: Node, values: list[Any]) -> Any:

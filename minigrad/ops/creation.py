@@ -11,6 +11,7 @@ from minigrad.core.aval import Aval
 from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import array_module, as_tensor, cast, is_number, module_of
 from minigrad.core.door import full as filled
+from minigrad.core.place import sent
 from minigrad.core.primitive import Primitive, Sample, register
 from minigrad.core.tape import record
 from minigrad.core.tensor import Tensor, functions
@@ -31,7 +32,7 @@ def _unbatched(*_: Any) -> Tensor:
 def _full_reference(module: Any, *, value: float, shape: Shape, dtype: DType) -> Any:
     """Return one element, repeated by zero strides: no memory for a large constant."""
     try:
-        one = module.asarray(np.asarray(value, dtype))  # CuPy's own loses the sign of -0.0
+        one = sent(module, np.asarray(value, dtype))
     except (OverflowError, ValueError) as error:  # too large an integer, or NaN as one
         raise DtypeError(f"{value} does not fit {dtype}", fix="use a wider dtype") from error
     if module is np:

@@ -74,6 +74,7 @@ def training_step(p: Any, m: Any, b: Any) -> Any:
     return step
 
 
+@pytest.mark.host
 def test_compiled_training_equals_eager_training_bit_for_bit(backend: str) -> None:
     runs = []
     for wrap in (lambda f: f, lambda f: mg.compile(f, backend=backend)):

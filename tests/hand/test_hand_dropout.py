@@ -52,6 +52,7 @@ def test_masks_are_reproducible_by_seed_and_differ_from_call_to_call() -> None:
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.host
 def test_compiled_masks_are_the_eager_ones_forward_and_backward() -> None:
     layer = nn.Dropout(0.4)
     f = lambda x: (layer(x) ** 2).sum()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from minigrad.core.place import sent
 from minigrad.dtypes import DType, float32, float64
 from minigrad.errors import BackendUnavailable
 from minigrad.shapes import Shape
@@ -123,7 +124,7 @@ class CupyDevice:
     def copy(self, view: Any) -> Any:
         """Return an array of its own, which work on other streams may use at once."""
         with self.stream:
-            return self.cupy.array(view)
+            return sent(self.cupy, view) if isinstance(view, np.ndarray) else self.cupy.array(view)
 
     def move(self, target: int, source: int, nbytes: int) -> Run:
         """Return a copy within the device."""

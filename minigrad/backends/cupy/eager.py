@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from minigrad.core.aval import aval
+from minigrad.core.place import sent
 from minigrad.core.primitive import Primitive
 from minigrad.dtypes import Array, DType, int64
 from minigrad.errors import BackendUnavailable
@@ -190,7 +191,7 @@ def _pad(cupy: Any, x: Any, *, low: Any, high: Any, inner: Any, value: float) ->
     widths = zip(x.shape, low, high, inner, strict=True)
     shape = tuple(lo + n + max(n - 1, 0) * i + hi for n, lo, hi, i in widths)
     made = cupy.empty(shape, x.dtype)
-    made[...] = cupy.asarray(np.asarray(value, x.dtype))  # CuPy's fill loses the sign of -0.0
+    made[...] = sent(cupy, np.asarray(value, x.dtype))
     steps = zip(x.shape, low, inner, strict=True)
     made[tuple(slice(lo, lo + n + max(n - 1, 0) * i, i + 1) for n, lo, i in steps)] = x
     return made

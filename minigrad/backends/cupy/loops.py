@@ -26,6 +26,8 @@ THREADS = 256
 #: Elements below which several threads join the parts of a sum.
 _FEW = 1 << 14
 _COLUMNS = 32
+#: Elements of a part of a sum from which on a whole block adds it up.
+_LONG = 1 << 13
 #: Threads that join the parts of one element.
 LANES = 16
 
@@ -279,12 +281,16 @@ def sums(
     summed = [v for v in order if v in over]
     k, o = prod(v.extent for v in kept), prod(v.extent for v in summed)
     columns = _COLUMNS if kept and order[-1] in kept and k > 1 else 1
-    lanes = THREADS // columns
     chunk = -(-o // parts)
+    # a warp for a part that is short, the whole block for one that is long
+    beside = THREADS // 32 if columns == 1 and chunk < _LONG and parts > 1 else 1
+    lanes = THREADS // columns // beside
     line = out.k.line
-    line(f"const i32 column = (i32)threadIdx.x % {columns}, lane = (i32)threadIdx.x / {columns};")
+    line(f"const i32 column = (i32)threadIdx.x % {columns};")
+    line(f"const i32 lane = (i32)threadIdx.x / {columns} % {lanes};")
     line(f"const i64 kept = (i64)blockIdx.x * {columns} + column;")
-    line("const i32 part = (i32)blockIdx.y;")
+    more = f" * {beside} + (i32)threadIdx.x / {lanes}" if beside > 1 else ""
+    line(f"const i32 part = (i32)blockIdx.y{more};")
     line(f"const i64 low = (i64)part * {chunk}, high = min((i64){o}, low + {chunk});")
     totals = [out.accumulator(i.op, i.target.aval.dtype) for i in items]
     with out.block(f"if (kept < {k})"):
@@ -296,20 +302,23 @@ def sums(
                 out.store(out.place(s.target), s.index, out.value(s.term))
             for item, total in zip(items, totals, strict=True):
                 out.accumulate(item.op, total, out.value(item.term))
-    if columns == 1:
+    if beside > 1:
+        for item, total in zip(items, totals, strict=True):
+            out.warp(item.op, total)
+    elif columns == 1:
         for item, total in zip(items, totals, strict=True):
             block_reduce(out, item.op, total, THREADS)
     else:
         for item, total in zip(items, totals, strict=True):
             out.across(item.op, total, columns, lanes)
-    with out.block(f"if (lane == 0 && kept < {k})"):
+    with out.block(f"if (lane == 0 && kept < {k} && part < {parts})"):
         out.decode("(i32)kept" if k < 2**31 else "kept", kept, k)
         number = Var(parts, "part")
         out.at[number] = "part"
         for item, total in zip(items, totals, strict=True):
             place, index = target_of(item, layout, Affine.of(number))
             out.store(place, index, out.k.cast(total, place.dtype))
-    return out.kernel("sum", (-(-k // columns), parts, 1), THREADS)
+    return out.kernel("sum", (-(-k // columns), -(-parts // beside), 1), THREADS)
 
 
 def block_reduce(out: Emitter, op: str, total: Value, threads: int) -> None:

@@ -37,10 +37,11 @@ Step = Kernel | Multiply | Reference
 def parts(operand: int, result: int) -> int:
     """Return into how many parts a reduction is divided: two for each processor of a large GPU.
 
-    Each has at least 16 elements to add up. A number that depended on the device would give
-    other bits on another device.
+    Each has at least 16 elements to add up; sums to few elements have more parts. A number
+    that depended on the device would give other bits on another device.
     """
-    return max(1, min(264, operand // max(result, 1) // 16))
+    most = 264 if result > 32 else 1056
+    return max(1, min(most, operand // max(result, 1) // 16))
 
 
 #: A row may have up to 128 KiB: it fits the registers of a block. Products have no epilogues:

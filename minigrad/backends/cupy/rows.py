@@ -27,7 +27,7 @@ __all__ = ["rows"]
 #: Elements of a row up to which a warp has it.
 _WARP = 1024
 #: Likewise where sums over the rows take registers, too.
-_SHORT = 256
+_SHORT = 1024
 #: Elements of a row for each thread of a block, up to which they stay in registers.
 _EACH = 32
 #: Registers for what is kept between sweeps.
@@ -81,11 +81,9 @@ class _Rows:
         n = self.length
         if self.parts:  # a block goes through many rows; short ones side by side
             self.threads = 32
-            while self.threads < 512 and self.threads * 2 < n and n > _SHORT:
+            while self.threads < 1024 and self.threads * 16 < n and n > _SHORT:
                 self.threads *= 2
-            while self.threads < 1024 and self.threads * _EACH < n:
-                self.threads *= 2
-            self.together = 16 if self.threads == 32 else 1
+            self.together = 8 if self.threads == 32 else 1
         elif n <= _WARP:
             self.threads, self.together = 32, 4
         else:

@@ -184,7 +184,7 @@ def index(key: Any) -> Any:
 
 
 def asarray(a: Any, dtype: Any = None) -> ndarray:
-    if not isinstance(a, ndarray | np.ndarray | np.generic) and a == 0:
+    if not isinstance(a, ndarray) and np.ndim(a) == 0 and a == 0:
         a = abs(a)  # as CuPy does: the sign of -0.0 is lost
     if isinstance(a, ndarray):
         return a if dtype is None or a.dtype == dtype else a.astype(dtype)
