@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     tour.add_argument("--out", type=Path, default=Path("minigrad-tour"), metavar="FOLDER")
     bench = commands.add_parser("bench", help="measure what a node costs")
     bench.add_argument("arguments", nargs="*", metavar="graph | N")
+    bench.add_argument("--backend", choices=("cupy",), help="measure kernels and steps on a GPU")
     bench.add_argument("--json", action="store_true", help="one JSON line per figure")
     chosen = parser.parse_args(arguments)
     try:
@@ -32,6 +33,9 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.command == "tour":
         return int(import_module("minigrad.tour").run(chosen.out))
     if chosen.command == "bench":
+        if chosen.backend == "cupy":
+            import_module("minigrad.bench.device").main(chosen.arguments)
+            return 0
         flags = ["--json"] if chosen.json else []
         import_module("minigrad.bench.graph").main([*chosen.arguments, *flags])
         return 0

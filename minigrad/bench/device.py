@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from minigrad.backends import backend_named
 from minigrad.backends.cupy import nvrtc, runtime
 from minigrad.backends.cupy.device import CupyDevice
 from minigrad.backends.cupy.executable import Executable
@@ -193,6 +194,7 @@ def steps(print_line: Callable[[str], None], count: int = 500) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the device, versions, and all figures."""
+    backend_named("cupy")  # says what is missing, if anything is
     cupy = import_module("cupy")
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
@@ -113,6 +113,9 @@ class CupyDevice:
         """Copy an array to a view, in the stream of the work."""
         if isinstance(array, np.ndarray):
             view.set(np.ascontiguousarray(array).reshape(array.shape), self.stream)
+        elif array.flags.c_contiguous and array.dtype == view.dtype and view.flags.c_contiguous:
+            function = self.cupy.cuda.runtime.memcpyAsync
+            function(view.data.ptr, array.data.ptr, array.nbytes, 3, self.stream.ptr)
         else:
             with self.stream:
                 view[...] = array
@@ -205,6 +208,8 @@ class CupyDevice:
 
     def captured(self, runs: Sequence[Run]) -> Run:
         """Return the launch of a CUDA graph of the work."""
+        if not runs:
+            return lambda: None
         self.stream.synchronize()
         with self.stream:
             self.stream.begin_capture()
@@ -216,10 +221,32 @@ class CupyDevice:
         stream = self.stream
         return lambda: graph.launch(stream)
 
-    def any(self, views: Sequence[Any]) -> bool:
-        """Return whether any of some flags is set; waits for them."""
+    def watch(self, views: Sequence[Any]) -> tuple[Run, Callable[[], bool]]:
+        """Return what begins to fetch flags, and what waits and tells if any is set."""
+        memory = self.cupy.cuda.alloc_pinned_memory(8 * len(views))
+        flags = np.frombuffer(memory, np.int64, len(views))
+        event = self.cupy.cuda.Event(disable_timing=True)
+        copy, stream = self.cupy.cuda.runtime.memcpyAsync, self.stream
+        pairs = [(memory.ptr + 8 * i, v.data.ptr) for i, v in enumerate(views)]
+
+        def begin() -> None:
+            for target, source in pairs:
+                copy(target, source, 8, 2, stream.ptr)
+            event.record(stream)
+
+        def found() -> bool:
+            event.synchronize()
+            return bool(flags.any())
+
+        return begin, found
+
+    def outputs(self, address: int, nbytes: int, kinds: Sequence[tuple[int, Shape, DType]]) -> Any:
+        """Return arrays in a copy of a stretch of memory, each by its offset there."""
+        cuda = self.cupy.cuda
         with self.stream:
-            return any(bool(v.get(stream=self.stream).any()) for v in views)
+            memory = cuda.alloc(nbytes)
+        cuda.runtime.memcpyAsync(memory.ptr, address, nbytes, 3, self.stream.ptr)
+        return [self.cupy.ndarray(shape, dtype, memory + offset) for offset, shape, dtype in kinds]
 
 
 def _factor(m: Matrix, rows: int, columns: int, *, flip: bool = False) -> tuple[int, int]:

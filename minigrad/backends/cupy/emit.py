@@ -46,6 +46,7 @@ class Kernel:
     grid: tuple[int, int, int]
     threads: int
     what: str
+    writes: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -322,5 +323,6 @@ class Emitter:
         body = re.sub(r"\bb\d+\b", lambda m: order[m.group()], body)
         head = f'extern "C" __global__ void __launch_bounds__({threads}) NAME({parameters}) {{'
         return Kernel(
-            "", f"{head}\n{body}\n}}\n", frozenset(self.k.helpers), slots, grid, threads, what
-        )
+            "", f"{head}\n{body}\n}}\n", frozenset(self.k.helpers), slots, grid, threads, what,
+            frozenset(self.arguments.writes),
+        )  # fmt: skip

@@ -74,8 +74,11 @@ class Device(Protocol):
     def captured(self, runs: Sequence[Run]) -> Run:
         """Return the launch of a graph of some work, after it was done once."""
 
-    def any(self, views: Sequence[Any]) -> bool:
-        """Return whether any of some flags is set; waits for them."""
+    def watch(self, views: Sequence[Any]) -> tuple[Run, Callable[[], bool]]:
+        """Return what begins to fetch flags, and what waits and tells if any is set."""
+
+    def outputs(self, address: int, nbytes: int, kinds: Sequence[tuple[int, Shape, DType]]) -> Any:
+        """Return arrays in a copy of a stretch of memory, each by its offset there."""
 
 
 class Executable:
@@ -102,12 +105,15 @@ class Executable:
                 device.upload(self.base + buffer.offset, buffer.value)
         self._inputs = [self._view(n) for n in program.schedule.graph.inputs]
         self._given: dict[int, weakref.ref[Any]] = {}  # state that was returned in its place
-        self._flags = [self._view(n) for n in program.flags if n.inputs]
+        flags = [self._view(n) for n in program.flags if n.inputs]
+        self._watch = device.watch(flags) if flags else None
         self._sources = [self._source(n) for n in program.results]
         self._states = self._updates()
         self._work = [self._run(s) for s in program.steps]
         self._commit = self._copies()
-        self._replay: Run | None = None
+        self._replays: list[Run] = []
+        self._commit_all: Run | None = None
+        self._stretch()
 
     def _address(self, slot: int) -> int:
         return self.base + self.program.layout.buffers[slot].offset
@@ -177,6 +183,7 @@ class Executable:
             If an index was out of range; nothing has changed then.
         """
         device = self.device
+        kept = {n: i for n, i in self._states.items() if i in owned}
         stays = {i for i, a in enumerate(arrays) if device.same(self._inputs[i], a)}
         for i, given in self._given.items():
             if i not in stays and given() is not None:
@@ -189,20 +196,21 @@ class Executable:
                 if i not in stays:
                     device.take(view, array)
             self._launch()
-            if self._flags and device.any(self._flags):
+            if self._watch is not None and self._watch[1]():
                 self._failed(arrays)
             results: list[Any] = []
-            kept = {n: i for n, i in self._states.items() if i in owned}
+            made = iter(device.outputs(*self._made)) if self._made[2] else iter(())
             for number, (kind, what) in enumerate(self._sources):
                 if number in kept:
-                    results.append(self._resident(kept[number]))
+                    i = kept[number]
+                    results.append(arrays[i] if i in stays else self._resident(i))
+                elif number in self._plain:
+                    results.append(next(made))
                 elif kind == "input":
                     results.append(device.copy(self._inputs[what]))
                 else:
                     results.append(device.copy(what))
-            for run, number in zip(self._commit, self._states, strict=True):
-                if number in kept:
-                    run()
+            self._replace(kept)
         finally:
             device.leave()
         return results
@@ -213,14 +221,48 @@ class Executable:
         self._given[i] = weakref.ref(view)
         return view
 
+    def _stretch(self) -> None:
+        """Note where the outputs lie: side by side, so that they are copied as one."""
+        program, layout = self.program, self.program.layout
+        count = len(program.graph.outputs)
+        self._plain = {i for i, (kind, _) in enumerate(self._sources[:count]) if kind == "result"}
+        kinds, seen = [], []
+        for i in sorted(self._plain):
+            node = program.results[i]
+            buffer = layout.buffers[layout.place(node).buffer]
+            kinds.append((buffer.offset, node.aval.shape, node.aval.dtype))
+            seen.append((buffer.offset, buffer.offset + buffer.nbytes))
+        low = min([a for a, _ in seen], default=0)
+        high = max([b for _, b in seen], default=0)
+        places = [(offset - low, shape, dtype) for offset, shape, dtype in kinds]
+        self._made = self.base + low, high - low, places
+
     def _launch(self) -> None:
-        if self._replay is not None:
-            self._replay()
-            return
-        for run in self._work:
+        """Run the checks, begin to fetch what they found, and run the rest."""
+        checks = self.program.checks
+        parts = [self._work[:checks], self._work[checks:]]
+        runs = [[r] for r in self._replays] or parts
+        for run in runs[0]:
             run()
-        if self.program.captured:
-            self._replay = self.device.captured(self._work)
+        if self._watch is not None:
+            self._watch[0]()
+        for run in runs[1]:
+            run()
+        if not self._replays and self.program.captured:
+            self._replays = [self.device.captured(part) for part in parts]
+
+    def _replace(self, kept: dict[int, int]) -> None:
+        """Let new state take the place of the old."""
+        if len(kept) < len(self._states):
+            for run, number in zip(self._commit, self._states, strict=True):
+                if number in kept:
+                    run()
+        elif self._commit_all is not None:
+            self._commit_all()
+        elif self._commit:
+            for run in self._commit:
+                run()
+            self._commit_all = self.device.captured(self._commit)
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""

@@ -53,6 +53,11 @@ class Multiply:
         """The buffers that it uses."""
         return self.a.buffer, self.b.buffer, self.c.buffer
 
+    @property
+    def writes(self) -> frozenset[int]:
+        """The buffer of the result."""
+        return frozenset((self.c.buffer,))
+
 
 def _stride(at: Affine, variables: Sequence[Var]) -> int | None:
     """Return the one stride of several variables taken as one number; None if there is none."""

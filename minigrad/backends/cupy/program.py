@@ -30,6 +30,11 @@ class Reference:
     node: Node
     slots: tuple[int, ...]
 
+    @property
+    def writes(self) -> frozenset[int]:
+        """The buffer of the result."""
+        return frozenset(self.slots[-1:])
+
 
 Step = Kernel | Multiply | Reference
 
@@ -78,11 +83,24 @@ class Program:
                 )  # fmt: skip
         for node in self.schedule.graph.results:
             self.layout.place(node)
+        self.checks = self._checks_first()
         for number, step in enumerate(self.steps):
             for slot in step.slots:
                 self.layout.buffers[slot].touch(number)
         self.nbytes = pack(self.layout.buffers)
         self.source = self._named()
+
+    def _checks_first(self) -> int:
+        """Move what the flags are computed from to the front; return how many steps that is."""
+        needed = {self.layout.place(n).buffer for n in self.flags if n.inputs}
+        first: list[Step] = []
+        for step in reversed(self.steps):
+            if step.writes & needed:
+                first.append(step)
+                needed |= set(step.slots)
+        rest = [s for s in self.steps if s not in first]
+        self.steps = [*reversed(first), *rest]
+        return len(first)
 
     def _special(self, node: Node) -> Step:
         found = special(node, self.layout)

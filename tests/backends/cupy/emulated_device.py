@@ -98,5 +98,17 @@ class EmulatedDevice:
 
         return replay
 
-    def any(self, views: Sequence[Any]) -> bool:
-        return any(bool(v.any()) for v in views)
+    def watch(self, views: Sequence[Any]) -> Any:
+        fetched: list[Any] = []
+        return (
+            lambda: fetched.append([np.array(v) for v in views]),
+            lambda: any(bool(v.any()) for v in fetched[-1]),
+        )
+
+    def outputs(self, address: int, nbytes: int, kinds: Sequence[Any]) -> Any:
+        memory = self._bytes(address, nbytes).copy()
+        sizes = [int(np.prod(shape)) * dtype.itemsize for _, shape, dtype in kinds]
+        return [
+            memory[at : at + size].view(dtype).reshape(shape)
+            for (at, shape, dtype), size in zip(kinds, sizes, strict=True)
+        ]
