@@ -34,12 +34,7 @@ ROWS = {
 ALL = [f"{letter}{i}" for letter, count in ROWS.items() for i in range(1, count + 1)]
 
 #: Rows that nobody holds yet.
-OPEN = {
-    *["C8"],
-    *["E1", "E2", "E3", "E4"],
-    *["F1", "F2", "F3", "F4", "F5", "F6"],
-    *["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8"],
-}
+OPEN: set[str] = set()
 
 
 @dataclass(frozen=True)
