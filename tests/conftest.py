@@ -70,7 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _about_the_host(item: pytest.Item) -> bool:
-    return item.get_closest_marker("host") is not None or item.path.parent.name == "cpu"
+    backend = getattr(getattr(item, "callspec", None), "params", {}).get("backend")
+    about = item.get_closest_marker("host") is not None or item.path.parent.name == "cpu"
+    return about or backend == "cpu"  # native code takes NumPy arrays
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from threading import Lock
 from typing import Any, Protocol
 
 from minigrad.backends.reference import Program as ReferenceProgram
@@ -81,10 +82,18 @@ class Device(Protocol):
         """Return arrays in a copy of a stretch of memory, each by its offset there."""
 
 
+#: One thread at a time launches kernel by kernel and captures: cuBLAS's handle is shared.
+_capturing = Lock()
+
+
 class Executable:
-    """A compiled graph: a function from the arrays of its inputs to its outputs and new state."""
+    """A compiled graph: a function from the arrays of its inputs to its outputs and new state.
+
+    Its memory serves one call at a time: threads that share it wait for each other.
+    """
 
     def __init__(self, graph: Graph, device: Device) -> None:
+        self._lock = Lock()
         self.program = program = Program(graph)
         self.device = device
         names = {s.name for s in program.steps if isinstance(s, Kernel)}
@@ -182,6 +191,10 @@ class Executable:
         DataError
             If an index was out of range; nothing has changed then.
         """
+        with self._lock:
+            return self._called(arrays, owned)
+
+    def _called(self, arrays: Sequence[Any], owned: Collection[int]) -> list[Any]:
         device = self.device
         kept = {n: i for n, i in self._states.items() if i in owned}
         stays = {i for i, a in enumerate(arrays) if device.same(self._inputs[i], a)}
@@ -239,17 +252,23 @@ class Executable:
 
     def _launch(self) -> None:
         """Run the checks, begin to fetch what they found, and run the rest."""
+        if self._replays:
+            self._in_turn([[r] for r in self._replays])
+            return
         checks = self.program.checks
         parts = [self._work[:checks], self._work[checks:]]
-        runs = [[r] for r in self._replays] or parts
+        with _capturing:
+            self._in_turn(parts)
+            if self.program.captured:
+                self._replays = [self.device.captured(part) for part in parts]
+
+    def _in_turn(self, runs: Sequence[Sequence[Run]]) -> None:
         for run in runs[0]:
             run()
         if self._watch is not None:
             self._watch[0]()
         for run in runs[1]:
             run()
-        if not self._replays and self.program.captured:
-            self._replays = [self.device.captured(part) for part in parts]
 
     def _replace(self, kept: dict[int, int]) -> None:
         """Let new state take the place of the old."""
@@ -262,7 +281,8 @@ class Executable:
         elif self._commit:
             for run in self._commit:
                 run()
-            self._commit_all = self.device.captured(self._commit)
+            with _capturing:
+                self._commit_all = self.device.captured(self._commit)
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""

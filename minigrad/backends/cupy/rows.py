@@ -88,7 +88,7 @@ class _Rows:
             self.threads, self.together = 32, 4
         else:
             self.threads, self.together = 32, 1
-            while self.threads < 1024 and self.threads * 8 < n:
+            while self.threads < 1024 and self.threads * (8 if self.threads < 512 else 16) < n:
                 self.threads *= 2
         self.each = -(-n // self.threads)
         self.unrolled = self.each <= _EACH
