@@ -50,6 +50,8 @@ from .ops import collective, random
 
 if TYPE_CHECKING:
     from . import data, nn, optim, testing, train, viz
+    from .backends.cpu.pool import set_num_threads
+    from .backends.cpu.threads import get_num_threads
     from .checkpoints import load, save
     from .reporter import Progress, progress
 
@@ -73,6 +75,8 @@ _LATER = {
     "save": ("minigrad.checkpoints", "save"),
     "Progress": ("minigrad.reporter", "Progress"),
     "progress": ("minigrad.reporter", "progress"),
+    "get_num_threads": ("minigrad.backends.cpu.threads", "get_num_threads"),
+    "set_num_threads": ("minigrad.backends.cpu.pool", "set_num_threads"),
     "load_ipython_extension": ("minigrad.viz.magics", "load_ipython_extension"),
 }
 
@@ -98,6 +102,7 @@ bind("graph.latex", "minigrad.viz.equations:latex")
 bind("graph.table", "minigrad.viz.table:table")
 bind("graph.to_networkx", "minigrad.viz.networkx:to_networkx")
 bind("graph.from_networkx", "minigrad.viz.networkx:from_networkx")
+bind("plan.text", "minigrad.viz.plan:plan_text")
 
 __all__ = [
     "Buffer",
@@ -120,6 +125,7 @@ __all__ = [
     "float32",
     "float64",
     "get_default_dtype",
+    "get_num_threads",
     "grad",
     "hessian",
     "hvp",
@@ -142,6 +148,7 @@ __all__ = [
     "registry",
     "save",
     "set_default_dtype",
+    "set_num_threads",
     "spec",
     "tensor",
     "testing",

@@ -13,6 +13,7 @@ import numpy as np
 
 from minigrad.backends import backend_named
 from minigrad.backends.base import Backend, default_backend
+from minigrad.backends.report import Plan
 from minigrad.changes import changes
 from minigrad.core.aval import Aval
 from minigrad.core.collector import paused_collector
@@ -112,10 +113,17 @@ class Compiled:
         leaves, tree = flatten((args, kwargs), open_registered=False)
         return self._entry(leaves, tree)[0].graph
 
-    def explain(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the plan for these arguments: what runs, in which order."""
+    def explain(self, *args: Any, **kwargs: Any) -> Plan:
+        """Return the plan for these arguments: what runs, in which order, and what it takes.
+
+        Given arrays, it is run a few times to be timed; no state changes. ``mg.spec`` in
+        their place asks for the plan alone.
+        """
         leaves, tree = flatten((args, kwargs), open_registered=False)
-        return call("graph.table", self._entry(leaves, tree)[0].final)
+        entry, data = self._entry(leaves, tree)
+        if any(isinstance(leaf, Aval) for leaf in leaves):
+            return entry.explain(None)
+        return entry.explain([x.value for x in data])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return call("display", self)  # type: ignore[no-any-return]
@@ -216,8 +224,8 @@ class _Method(partial[Any]):
         """Return the graph traced for these arguments, before optimisation."""
         return _compiled(self).graph(*self.args, *args, **kwargs)
 
-    def explain(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the plan for these arguments: what runs, in which order."""
+    def explain(self, *args: Any, **kwargs: Any) -> Plan:
+        """Return the plan for these arguments: what runs, in which order, and what it takes."""
         return _compiled(self).explain(*self.args, *args, **kwargs)
 
     @property

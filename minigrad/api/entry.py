@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backends.base import Backend
+from minigrad.backends.report import Plan
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.origin import Where, where
@@ -76,10 +77,7 @@ class Entry:
         """
         linked = self.linked and recorder.recording
         leaves = [_leaf(cell, parameter) for cell, parameter, _ in self.state] if linked else []
-        state = [
-            cell.array if cell is not None else parameter._grad.node.value
-            for cell, parameter, _ in self.state
-        ]
+        state = self._arrays()
         if self.replaced and not linked:
             owned = {i for i, cell in self.replaced if _is_owned(cell)}
             results = self.execute(*arrays, *state, owned=owned)
@@ -97,6 +95,17 @@ class Entry:
         return self.build(
             [_result(node, value, place) for node, value in zip(outputs[:n], results, strict=False)]
         )
+
+    def explain(self, arrays: Sequence[Any] | None) -> Plan:
+        """Return what runs, timed on the arrays of the arguments if there are any."""
+        return self.execute.explain(None if arrays is None else [*arrays, *self._arrays()])
+
+    def _arrays(self) -> list[Any]:
+        """Return the arrays of the state that is read."""
+        return [
+            cell.array if cell is not None else parameter._grad.node.value
+            for cell, parameter, _ in self.state
+        ]
 
     def _linked(
         self, operands: Sequence[Node], results: Sequence[Any], place: Where

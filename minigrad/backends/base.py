@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,18 +14,30 @@ from minigrad.core.place import sent
 from minigrad.errors import BackendUnavailable
 
 from .reference import Program
+from .report import Plan
 
 __all__ = ["Backend", "backend_named", "backends", "default_backend", "to_module"]
 
-Executable = Callable[..., list[Any]]
+
+class Executable(Protocol):
+    """A compiled graph."""
+
+    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:
+        """Return the outputs and the new state for the arrays of the graph's inputs.
+
+        ``owned`` are inputs whose arrays nobody else holds, so that results that replace
+        them may be written over them.
+        """
+
+    def explain(self, arrays: Sequence[Any] | None = None) -> Plan:
+        """Return what runs, timed on arrays if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A way to run graphs.
 
-    ``missing()`` says what is missing here, or None; ``compile(graph)`` returns a
-    function from the arrays of the graph's inputs to its outputs and new state.
+    ``missing()`` says what is missing here, or None.
     """
 
     name: str

@@ -6,7 +6,9 @@ run on CuPy arrays. Values are dropped after their last use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import accumulate
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.place import host, sent
 from minigrad.errors import MinigradError
+from minigrad.ops.costs import flops
+
+from .report import Plan, PlanBuffer, PlanStep
 
 __all__ = ["Program", "evaluate", "program"]
 
@@ -25,6 +30,7 @@ class Program:
     """A graph as a list of steps: function, where its operands are, what to drop after."""
 
     def __init__(self, graph: Graph, module: Any = np) -> None:
+        self.name = graph.name
         self.module = module  # where constants are made if no operand says otherwise
         self.order = (*graph.inputs, *graph.nodes)  # not the graph itself: it holds this program
         slot = {node: i for i, node in enumerate(self.order)}
@@ -46,8 +52,8 @@ class Program:
                 drops[at].append(i)
         self.steps = [(*s, tuple(d)) for s, d in zip(steps, drops, strict=True)]
 
-    def __call__(self, *arrays: Any) -> list[Any]:
-        """Return the outputs, then the new values of state cells."""
+    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:  # noqa: ARG002
+        """Return the outputs, then the new values of state cells; nothing is written over."""
         values = self._start(arrays)
         with np.errstate(all="ignore"):
             for node, operands, out, drop in self.steps:
@@ -63,6 +69,54 @@ class Program:
             for node, operands, out, _ in self.steps:
                 values[out] = _apply(node, [values[i] for i in operands])
         return dict(zip(self.order, values, strict=True))
+
+    def explain(self, arrays: Sequence[Any] | None = None) -> Plan:
+        """Return a step for each node, timed on arrays if there are any."""
+        times = {} if arrays is None else self._times(arrays)
+        steps = tuple(
+            PlanStep(
+                what="reference", over=node.aval.shape, computes=(node,), reads=node.inputs,
+                writes=(node,), buffers=(*operands, out),
+                nbytes=sum(n.aval.nbytes for n in {*node.inputs, node}), flops=flops(node),
+                parts=1, estimated=None, measured=times.get(node), source=_name_of(node),
+            )
+            for node, operands, out, _ in self.steps
+        )  # fmt: skip
+        buffers, most = self._memory()
+        total = sum(b.nbytes for b in buffers if b.kind == "arena")
+        return Plan(self.name, "numpy", "NumPy, node by node", steps, buffers, most, total)
+
+    def _times(self, arrays: Sequence[Any]) -> dict[Node, float]:
+        values = self._start(arrays)
+        found: dict[Node, float] = {}
+        with np.errstate(all="ignore"):
+            for node, operands, out, _ in self.steps:
+                start = perf_counter()
+                values[out] = _apply(node, [values[i] for i in operands])
+                found[node] = perf_counter() - start
+        return found
+
+    def _memory(self) -> tuple[tuple[PlanBuffer, ...], int]:
+        """Return what each node takes and how long, and the most bytes at any one time."""
+        first, last = {}, dict.fromkeys(range(len(self.order)), len(self.steps))
+        for at, (_, _, out, drop) in enumerate(self.steps):
+            first[out] = at
+            last.update(dict.fromkeys(drop, at))
+        kept = set(self.results)
+        buffers = tuple(
+            PlanBuffer(
+                "result" if i in kept else "arena" if i in first else "input" if
+                node.primitive.name == "input" else "constant",
+                node.aval.nbytes, first.get(i, 0), last[i], 0, (node,),
+            )
+            for i, node in enumerate(self.order)
+        )  # fmt: skip
+        change = [0] * (len(self.steps) + 2)
+        for b in buffers:
+            if b.kind == "arena":
+                change[b.first] += b.nbytes
+                change[b.last + 1] -= b.nbytes
+        return buffers, max(accumulate(change))
 
     def _start(self, arrays: Sequence[Any], module: Any = None) -> list[Any]:
         values: list[Any] = [None] * len(self.order)
@@ -101,6 +155,11 @@ def _apply(node: Node, values: list[Any]) -> Any:
         error.add_note(f"while computing {node.describe()}")
         raise
     return np.asarray(result) if isinstance(result, np.generic) else result
+
+
+def _name_of(node: Node) -> str:
+    function = node.primitive.reference
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def program(graph: Graph) -> Program:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backends.report import Plan
 from minigrad.core.graph import Graph
 from minigrad.core.state import Cell
 from minigrad.core.tensor import Tensor
@@ -20,6 +21,7 @@ from minigrad.core.tensor import Tensor
 from .draw import draw
 from .heatmap import heat_map
 from .labels import byte_text, place_text
+from .plan import mimebundle as plan_bundle
 from .stats import number, statistics, to_numpy
 from .table import count_text, html_table
 
@@ -229,3 +231,4 @@ register("Module", _module)
 register("Summary", _summary)
 register("GradientReport", _report)
 register("Compiled", _compiled)
+register(Plan, plan_bundle)

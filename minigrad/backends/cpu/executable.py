@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 from minigrad.backends.reference import Program as Reference
+from minigrad.backends.report import Plan
 from minigrad.core.graph import Graph
 from minigrad.dtypes import Array
 from minigrad.errors import MinigradError
@@ -16,6 +18,7 @@ from minigrad.errors import MinigradError
 from . import pool
 from .bound import layout as memory_layout
 from .buffers import Recycler, pack
+from .explain import explain
 from .layout import value_of
 from .plan import CHECK, RELEASE, SERIAL, PlanHandle, StepSpec, aligned, make_plan
 from .program import Program, Step, program_of
@@ -146,11 +149,18 @@ class Executable:
             return "input", inputs.index(node)
         return "constant", value_of(node)
 
-    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:
+    def explain(self, arrays: Sequence[Any] | None = None) -> Plan:
+        """Return what runs, timed on arrays if there are any. State is left as it is."""
+        return explain(self, arrays)
+
+    def __call__(
+        self, *arrays: Any, owned: Collection[int] = (), ticks: list[float] | None = None
+    ) -> list[Any]:
         """Run on arrays, one for each input of the graph.
 
         ``owned`` are the inputs whose arrays nobody but the caller holds: results that
-        replace them may be written over them.
+        replace them may be written over them. ``ticks`` takes the nanoseconds of the steps
+        that are not native.
         """
         table = self._table
         held = list(arrays)
@@ -170,7 +180,10 @@ class Executable:
                 table[i] = address
         for segment in self.segments:
             if isinstance(segment, Step):
+                start = perf_counter_ns()
                 self._reference(segment, held, made)
+                if ticks is not None:
+                    ticks.append(perf_counter_ns() - start)
             elif self._run(segment.address):
                 self._failed(arrays)
         return [

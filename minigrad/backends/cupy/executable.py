@@ -14,12 +14,14 @@ from threading import Lock
 from typing import Any, Protocol
 
 from minigrad.backends.reference import Program as ReferenceProgram
+from minigrad.backends.report import Plan
 from minigrad.core.graph import Graph
 from minigrad.dtypes import DType
 from minigrad.errors import MinigradError
 from minigrad.shapes import Shape
 
 from .emit import Kernel
+from .explain import explain
 from .layout import constant_array
 from .products import Multiply
 from .program import Program, Reference
@@ -227,6 +229,10 @@ class Executable:
         finally:
             device.leave()
         return results
+
+    def explain(self, arrays: Sequence[Any] | None = None) -> Plan:  # noqa: ARG002
+        """Return what runs. The steps are not timed: they are one launch."""
+        return explain(self.program, "CUDA, one graph" if self.program.captured else "CUDA")
 
     def _resident(self, i: int) -> Any:
         """Return the memory of an input, in which the new state will be, as a new array."""

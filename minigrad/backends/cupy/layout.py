@@ -90,6 +90,10 @@ class Layout:
             found = self._places[node] = self._find(node)
         return found
 
+    def places(self) -> list[tuple[Node, Place]]:
+        """Return the nodes that have a place, with it."""
+        return list(self._places.items())
+
     def _find(self, node: Node) -> Place:
         sink = self.schedule.inside.get(node)
         if sink is not None:

@@ -10,6 +10,7 @@ from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.passes.bodies import bodies
 from minigrad.passes.kernels import Contraction, Loops, Options, Special
+from minigrad.passes.kernels import Kernel as Scheduled
 from minigrad.passes.lower import lower
 
 from .emit import Kernel
@@ -70,6 +71,8 @@ class Program:
         self.schedule, found = bodies(lowered, OPTIONS)
         self.layout = Layout(self.schedule)
         self.steps: list[Step] = []
+        #: The kernel of the schedule that each step belongs to.
+        self.kernels: list[Scheduled] = []
         for kernel, body in zip(self.schedule.kernels, found, strict=True):
             if isinstance(kernel, Special):
                 self.steps.append(self._special(kernel.node))
@@ -81,6 +84,7 @@ class Program:
                 self.steps += [rows(body, self.layout)] if body.rows else kernels_of(
                     body, self.layout
                 )  # fmt: skip
+            self.kernels += [kernel] * (len(self.steps) - len(self.kernels))
         for node in self.schedule.graph.results:
             self.layout.place(node)
         self.checks = self._checks_first()
