@@ -295,7 +295,7 @@ def sums(
     totals = [out.accumulator(i.op, i.target.aval.dtype) for i in items]
     with out.block(f"if (kept < {k})"):
         out.decode("(i32)kept" if k < 2**31 else "kept", kept, k)
-        line("#pragma unroll 8")
+        line("#pragma unroll 4")
         with out.block(f"for (i64 o = low + lane; o < high; o += {lanes})"):
             out.decode("(i32)o" if o < 2**31 else "o", summed, o)
             for s in stores:
