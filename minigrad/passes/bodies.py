@@ -10,6 +10,7 @@ from minigrad.core.node import Node
 from minigrad.shapes import Shape
 
 from .affine import Affine, Index, NotAffine, Split, Var, flatten, unflatten
+from .build import op
 from .kernels import Contraction, Domain, Loops, Options, Schedule, Sink, Special
 from .schedule import schedule
 from .terms import Load, Partial, Reader, Reduce, Term, blocks, row_major
@@ -129,6 +130,7 @@ class _Builder:
         self.plan = plan
         self.kernel = kernel
         self.pieces: dict[Var, tuple[Var, Var]] = {}
+        self.views: dict[Node, Node] = {}
 
     def build(self) -> Body:
         kernel = self.kernel
@@ -169,14 +171,14 @@ class _Builder:
         plan, level = self.plan, self.kernel.level
         if plan.stored.get(node, level + 1) <= level:
             return Load(node, index)
-        if node.primitive.name == "reshape" and node not in plan.stored:
+        if node.primitive.name == "reshape":
             source = node.inputs[0]
             if (
                 plan.stored.get(source, level + 1) <= level
                 and source not in plan.inside
                 and plan.orders[source] == tuple(range(source.aval.ndim))
             ):
-                return Load(node, index)  # the same memory, seen with another shape
+                return Load(self._view(node), index)
         parts = plan.divided.get(node)
         if parts is not None:
             part = self.parts.setdefault(parts, Var(parts, "part"))
@@ -184,6 +186,15 @@ class _Builder:
             op = "sum" if node.primitive.kind == "contraction" else node.primitive.name
             return Reduce(node, op, inside, (part,))
         return None
+
+    def _view(self, node: Node) -> Node:
+        """Return a node that has no memory but its operand's, seen with another shape."""
+        if node not in self.plan.stored:
+            return node
+        found = self.views.get(node)
+        if found is None:
+            found = self.views[node] = op(node, "reshape", node.inputs[0], **node.params)
+        return found
 
     def _loops(self, kernel: Loops, base: Sequence[Var]) -> Body:
         self.parts: dict[int, Var] = {}

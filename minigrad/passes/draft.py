@@ -100,6 +100,9 @@ class Draft:
         if node in self.stored:
             return self.stored[node]
         fact = self.facts[node]
+        if not node.inputs:  # its elements are made when the graph is compiled
+            self.stored[node] = 0
+            return 0
         self.stored[node] = fact.level + 1
         if node in self.products:
             self.products[node].sinks.append(Sink(node, node))

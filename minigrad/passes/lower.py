@@ -39,7 +39,7 @@ def lower(graph: Graph) -> Graph:
     graph = rebuild(graph, _as_sum)
     graph = simplify(rebuild(graph, _products), final=True)
     depth = Depths()
-    return simplify(rebuild(graph, lambda n: distributed(n, depth)), final=True)
+    return _copied(simplify(rebuild(graph, lambda n: distributed(n, depth)), final=True))
 
 
 # Checks ---------------------------------------------------------------------------
@@ -92,6 +92,8 @@ def _without_empty(node: Node) -> Node:
         return node
     if node.aval.size == 0:
         return make_literal(node, 0, node.aval)
+    if name == "pad" and node.inputs[0].aval.size == 0:
+        return make_literal(node, node.params["value"], node.aval)
     if name in _IDENTITY and node.inputs[0].aval.size == 0:
         return make_literal(node, _IDENTITY[name], node.aval)
     if (name == "matmul" and node.inputs[0].aval.size == 0) or (
@@ -99,6 +101,26 @@ def _without_empty(node: Node) -> Node:
     ):
         return make_literal(node, 0, node.aval)
     return node
+
+
+def _copied(graph: Graph) -> Graph:
+    """Return the graph with copies of results whose memory is not written as a whole.
+
+    A padded array is filled once and has memory of its own, which no caller can be given.
+    """
+    results = set(graph.results)
+    twins = {n: op(n, "barrier", n) for n in graph.nodes if n in results and _is_padded(n)}
+    if not twins:
+        return graph
+    return Graph(
+        graph.inputs, [twins.get(n, n) for n in graph.outputs],
+        updates=[(cell, twins.get(n, n)) for cell, n in graph.updates],
+        structure=graph.structure, name=graph.name,
+    )  # fmt: skip
+
+
+def _is_padded(node: Node) -> bool:
+    return node.primitive.name == "pad"
 
 
 # Products -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import numpy as np
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.tape import CONSTANT
-from minigrad.shapes import Axes
+from minigrad.shapes import Axes, Shape
 
 from .draft import LONG, ROW, Bound, Draft, Fact, portion, squeezed
 from .grouping import grouped
@@ -61,7 +61,8 @@ class _Scheduler:
         for node in self.draft.graph.nodes:
             self._visit(node)
         for node in self.draft.graph.results:
-            self.store(node)
+            if node.inputs:  # others are known, or are the caller's
+                self.store(node)
 
     def _leaf(self, node: Node) -> None:
         self.stored[node] = 0
@@ -85,6 +86,8 @@ class _Scheduler:
             self._fused(node)
         else:
             self._special(node)
+        if node in self.draft.apart and node not in self.cuts:
+            self.cut(node)
 
     def _fused(self, node: Node) -> None:
         """Note what it takes to compute a node in the kernel of what uses it."""
@@ -113,7 +116,7 @@ class _Scheduler:
             carrier = next(i for i in inputs if self.facts[i].bound is bound)
             fact.lies = self._lies(node, carrier)
         self.facts[node] = fact
-        if (self.draft.separate and own) or fact.long >= LONG or node in self.draft.apart:
+        if (self.draft.separate and own) or fact.long >= LONG:
             self.cut(node)
 
     def _before_movement(self, node: Node) -> None:
@@ -129,7 +132,7 @@ class _Scheduler:
             return
         if isinstance(bound, Domain):
             kept = name == "reshape" and squeezed(node.aval.shape) == squeezed(x.aval.shape)
-            whole = name == "broadcast_to" and node.aval.shape == bound.shape
+            whole = name == "broadcast_to" and _spreads_rows(x.aval.shape, node.aval.shape, bound)
             if not (whole or (kept and x.aval.shape != bound.shape)):
                 self.cut(x)
             return
@@ -275,6 +278,16 @@ class _Scheduler:
             (node,) = node.inputs
             found = node
         return found
+
+
+def _spreads_rows(source: Shape, target: Shape, bound: Domain) -> bool:
+    """Whether repeating data of this shape gives each row of a domain its own element."""
+    if target != bound.shape:
+        return False
+    aligned = (1,) * (len(target) - len(source)) + source
+    return all(aligned[a] == target[a] for a in bound.rows) and all(
+        aligned[a] == 1 for a in bound.axes
+    )
 
 
 def _is_number(node: Node) -> bool:

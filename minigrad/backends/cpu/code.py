@@ -41,6 +41,6 @@ def grain_of(extent: int, cost: float, step: int = 1, most: int = MOST_CHUNKS) -
     The result is a multiple of ``step``. It depends on nothing but the work, so the bits of
     a result do not depend on the number of threads.
     """
-    chunks = 1 if cost < SERIAL else max(2, min(most, int(cost / CHUNK)))
+    chunks = 1 if cost < SERIAL or most < 2 else max(2, min(most, int(cost / CHUNK)))
     grain = -(-extent // min(chunks, max(extent, 1)))
     return -(-grain // step) * step

@@ -225,8 +225,17 @@ class Emitter:
 
     # Memory -------------------------------------------------------------------------
 
-    def load(self, buffer: int | str, dtype: DType, at: Affine) -> Value:
-        """Return the element at an offset, or those of a vector."""
+    def load(self, buffer: int | str, dtype: DType, at: Affine, *, exists: bool = False) -> Value:
+        """Return the element at an offset, or those of a vector.
+
+        ``exists`` promises that all of them are there, even where a guard does not hold.
+        """
+        guards = self.guards
+        if exists and guards:
+            self.guards = ()
+            found = self.load(buffer, dtype, at)
+            self.guards = guards
+            return found
         k = self.writer
         step = at.coefficient(self.vector) if self.vector is not None else 0
         mask = self.lanes()
@@ -235,7 +244,7 @@ class Emitter:
         pointer, depth = self.pointer(buffer, dtype, at)
         if step == 1:
             return k.load(pointer, dtype, k.lanes, depth, mask)
-        for guard in self.guards:
+        for guard in guards:
             if guard.lanes == 1:  # a place that exists is read instead
                 base = self.argument(buffer) if isinstance(buffer, int) else buffer
                 depth = max(depth, guard.depth)
@@ -347,8 +356,11 @@ class Emitter:
             case Literal():
                 return k.literal(term.value, term.dtype)
             case Load():
-                place = self.place(term.node)
-                return self.load(place.buffer, term.dtype, self.address(place, term.index))
+                place, shape = self.place(term.node), term.node.aval.shape
+                bounds = zip([at.bounds for at in term.index], shape, strict=True)
+                exists = all(low >= 0 and high < n for (low, high), n in bounds)
+                at = self.address(place, term.index)
+                return self.load(place.buffer, term.dtype, at, exists=exists)
             case Partial():
                 place = self.partial(term.node)
                 index = (term.part, *term.index)

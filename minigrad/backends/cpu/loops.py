@@ -63,8 +63,7 @@ class LoopKernel:
         self.parts = parts
         self.terms = every_term(body)
         self.place, self.partial = place, partial
-        touched, numbers = accesses(body, self.terms, self._locate)
-        self.way: Traversal = traversal(body, touched, numbers)
+        self.way = self._traversal()
         self.done = self._copy_across(copied)
         lanes = target.vector_bytes // _widest(self.terms)
         self.lanes = lanes if self.way.vector is not None else 1
@@ -75,6 +74,10 @@ class LoopKernel:
         self._hoist()
         self.cost = self._cost()
         self.extent, self.grain = self._chunks()
+
+    def _traversal(self) -> Traversal:
+        touched, numbers = accesses(self.body, self.terms, self._locate)
+        return traversal(self.body, touched, numbers)
 
     def _locate(self, item: object) -> list[Access]:
         """Return where a term or a result lies, as far as it says how to go through memory."""
@@ -124,6 +127,7 @@ class LoopKernel:
         if moved:
             before = self.place
             self.place = lambda node: moved[node] if node in moved else before(node)
+            self.way = self._traversal()  # loops that could be joined before perhaps cannot now
         return False
 
     def _step(self, term: Load, vector: Var) -> int:

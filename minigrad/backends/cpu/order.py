@@ -137,8 +137,8 @@ def join(loops: list[Var], affines: Sequence[Affine], substitute: dict[Var, Affi
 
 
 def _chunked(body: Body, outer: list[Var], inner: list[Var]) -> Var | None:
-    """Return the loop to divide: one that is summed over if the sums are kept in parts."""
+    """Return the loop to divide: one that is summed over only if the sums are kept in parts."""
     if body.sums and not body.rows and body.sums[0].parts > 1 and inner:
         return inner[0]
-    loops = [*outer, *inner]
+    loops = outer if body.sums and not body.rows else [*outer, *inner]
     return loops[0] if loops else None

@@ -1,0 +1,109 @@
+"""Graphs on which compiled code once differed from the reference, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.core import apply, registry
+
+from .held import Limits, hold
+
+RNG = np.random.default_rng(0)
+
+
+def whole(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+    """Return small whole numbers: sums and products of them are exact."""
+    return np.asarray(RNG.integers(-3, 4, shape), dtype)
+
+
+def padded(x: Any, low: Any, high: Any, inner: Any, value: float) -> Any:
+    params = {"low": low, "high": high, "inner": inner, "value": value}
+    return apply(registry["pad"], (mg.asarray(x),), params)
+
+
+@pytest.mark.parametrize("inner", [(0, 0), (0, 1), (2, 1)])
+@pytest.mark.parametrize("value", [0.0, -7.0])
+def test_padding_as_a_result_is_filled(inner: Any, value: float) -> None:
+    """A result is memory of the caller's, not the padding's own that was filled once."""
+    x = whole(3, 5)
+    hold(lambda x: padded(x, (0, 1), (1, 2), inner, value), [x])
+    hold(lambda x: (padded(x * 2, (1, 0), (1, 2), inner, value), x * 2), [x])
+    hold(lambda x: padded(x > 0, (1, 0), (1, 2), inner, bool(value)), [x])
+    cell = mg.Buffer(np.zeros((3, 7), np.float32))
+    step = mg.compile(lambda x: cell.assign(padded(x, (0, 1), (0, 1), (0, 0), value)))
+    for k in range(3):
+        step(x + k)
+        assert cell.tolist() == np.pad(x + k, ((0, 0), (1, 1)), constant_values=value).tolist()
+
+
+def test_padding_of_nothing_is_all_padding() -> None:
+    for inner in ((0, 0), (0, 1)):
+        hold(lambda x, inner=inner: padded(x, (0, 1), (1, 2), inner, 4.0), [whole(0, 3)])
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 2), (0,), (2, 0), (0, 3)])
+def test_a_result_without_elements_writes_nothing(shape: tuple[int, ...]) -> None:
+    """The axes of size 1 and 0 were left out of the loops, and the rest of the result written."""
+    hold(lambda x: (-x, mg.sum(x), mg.zeros((4, 3)), x), [whole(*shape)])
+
+
+@pytest.mark.parametrize("target", [(64, 3), (3, 64), (4, 48), (2, 48, 2)])
+def test_reshape_that_no_index_map_describes(target: tuple[int, ...]) -> None:
+    """As a result by itself: its operand's memory is read with another shape."""
+    x = whole(64, 3)
+    hold(lambda x: mg.reshape(x, target), [x])
+    hold(lambda x: (x * 2, mg.reshape(x * 2, target), mg.reshape(x.T, target)), [x])
+
+
+def test_short_product_beside_a_reshape_of_it() -> None:
+    """A product of few terms is a sum, which is stored when its reshape cannot be read."""
+
+    def f(a: Any, b: Any) -> Any:
+        y = a @ mg.matrix_transpose(b)
+        return y, mg.reshape(y, (3, 3, 2))
+
+    hold(f, [whole(2, 3, 4), whole(2, 3, 4)])
+
+
+def test_dear_sum_of_one_part_is_not_divided() -> None:
+    """Every thread wrote its share of the elements as the whole sum."""
+    x = whole(15000, dtype=np.float64)
+    hold(lambda x: mg.sum(mg.where(mg.pow(mg.abs(x) + 1.0, 1.0) > 2.0, 1.0, 3.0)), [x])
+    hold(lambda x: mg.sum(x), [whole(33)], Limits(serial=False))
+
+
+def test_random_words_within_padding() -> None:
+    """Key and stream are read once, also where a guard covers only some lanes."""
+    x = whole(3, 5)
+
+    def f(x: Any) -> Any:
+        y = x * mg.astype(mg.random.bernoulli(0.5, x.shape), x.dtype)
+        return y, padded(y, (0, 1), (0, 1), (0, 0), 0.0)
+
+    hold(f, [x])
+
+
+def test_rows_that_return_as_columns() -> None:
+    """A square array: a value of each row, repeated along the other axis, is no row's value."""
+
+    def f(x: Any) -> Any:
+        total = mg.sum(x, 0)
+        return x * mg.expand_dims(total, axis=1), x * total
+
+    for shape in ((13, 13), (64, 64)):
+        hold(f, [whole(*shape)])
+        hold(lambda x: f(mg.matrix_transpose(x)), [whole(*shape)])
+
+
+def test_array_that_is_copied_first_has_loops_of_its_own() -> None:
+    """Two loops that were one in the original are not one in its copy of another order."""
+
+    def f(x: Any) -> Any:
+        y = mg.permute_dims(x, (3, 2, 0, 1))
+        return y, mg.sum(y, (0, 1))
+
+    hold(f, [whole(4, 5, 13, 20)])
