@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.api import compile, value_and_grad
-from minigrad.core.door import as_tensor
+from minigrad.core.door import as_tensor, module_of
+from minigrad.core.late import call
 from minigrad.core.node import Node
 from minigrad.core.state import Parameter
 from minigrad.core.tensor import Tensor
@@ -39,11 +40,11 @@ def _gradients(model: Module, loss: Loss) -> Gradients:
         value, gradient = value_and_grad(lambda m: loss(m(x), y))(model)
         return value, list(gradient.parameters())
 
-    def call(x: Any, y: Any) -> tuple[float, list[Array]]:
+    def evaluate(x: Any, y: Any) -> tuple[float, list[Array]]:
         value, gradient = both(x, y)
         return float(value), [g.numpy().astype(np.float64) for g in gradient]
 
-    return call
+    return evaluate
 
 
 def _norm(arrays: Sequence[Array]) -> float:
@@ -52,7 +53,7 @@ def _norm(arrays: Sequence[Array]) -> float:
 
 def _move(parameters: Sequence[Parameter], start: Sequence[Array], by: Sequence[Array]) -> None:
     for p, w, step in zip(parameters, start, by, strict=True):
-        p.assign((w + step).astype(p.dtype))
+        p.load(call("move", (w + step).astype(p.dtype), module_of(p.leaf.value).__name__))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from minigrad.core.door import module_of
+from minigrad.core.late import call
 from minigrad.core.state import Cell
 from minigrad.dtypes import Array
 from minigrad.errors import CheckpointError, DataError
@@ -119,7 +121,8 @@ class EarlyStopping:
         """Put the model back to where the number was best; before the first, do nothing."""
         if self._kept is not None:
             for name, cell in self.model.state_dict().items():
-                cell.load(self._kept[name].copy())
+                library = module_of(cell.leaf.value).__name__  # a saved state is NumPy's
+                cell.load(call("move", self._kept[name], library).copy())
 
     def state_dict(self) -> dict[str, Any]:
         """Return best values and counts, for ``mg.save``."""
