@@ -17,10 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("doctor", help="print versions, backends and what is missing (default)")
     tour = commands.add_parser("tour", help="run the tour notebook on the bundled digits")
     tour.add_argument("--out", type=Path, default=Path("minigrad-tour"), metavar="FOLDER")
-    bench = commands.add_parser("bench", help="measure what a node costs")
-    bench.add_argument("arguments", nargs="*", metavar="graph | N")
-    bench.add_argument("--backend", choices=("cupy",), help="measure kernels and steps on a GPU")
-    bench.add_argument("--json", action="store_true", help="one JSON line per figure")
+    bench = commands.add_parser("bench", help="measure the workloads, a node, or a GPU")
+    import_module("minigrad.bench.command").add_arguments(bench)
     chosen = parser.parse_args(arguments)
     try:
         return _run(chosen)
@@ -33,11 +31,7 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.command == "tour":
         return int(import_module("minigrad.tour").run(chosen.out))
     if chosen.command == "bench":
-        if chosen.backend == "cupy":
-            import_module("minigrad.bench.device").main(chosen.arguments)
-            return 0
-        flags = ["--json"] if chosen.json else []
-        import_module("minigrad.bench.graph").main([*chosen.arguments, *flags])
+        import_module("minigrad.bench.command").run(chosen)
         return 0
     sys.stdout.write(import_module("minigrad.doctor").report() + "\n")
     return 0

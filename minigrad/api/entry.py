@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from sys import getrefcount
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,12 @@ class Entry:
     def __init__(self, graph: Graph, tape: Tape, backend: Backend, passed: Sequence[Any]) -> None:
         self.graph, self.tape = graph, tape
         self.passed = passed  # kept alive: the signature knows cells by their identity
+        start = perf_counter()
         self.final = finalise(graph)
+        cleaned = perf_counter()
         self.execute = backend.compile(self.final)
+        #: What the clean-up took and what the backend's compiler took, in seconds.
+        self.seconds = (cleaned - start, perf_counter() - cleaned)
         self.arity = len(graph.arguments)
         assert graph.structure is not None
         self.build = graph.structure.build

@@ -1,8 +1,8 @@
-"""``python -m minigrad.bench graph``: what a node costs."""
+"""``python -m minigrad.bench``: the same as ``python -m minigrad bench``."""
 
 import sys
 
-from . import graph
+from minigrad.__main__ import main
 
 if __name__ == "__main__":
-    graph.main([a for a in sys.argv[1:] if a != "graph"])
+    sys.exit(main(["bench", *sys.argv[1:]]))

@@ -22,6 +22,8 @@ from minigrad.backends.cupy.device import CupyDevice
 from minigrad.backends.cupy.executable import Executable
 from minigrad.passes import finalise
 
+from .workloads import WORKLOADS
+
 __all__ = ["kernels", "main", "steps"]
 
 F = mg.nn.functional
@@ -120,55 +122,19 @@ def kernels(print_line: Callable[[str], None]) -> None:
 # Training steps ------------------------------------------------------------------------
 
 
-def perceptron() -> tuple[Callable[..., Any], Sequence[Any]]:
-    """Return a step of W1: 784-1024-1024-10 with batch norm, ReLU, dropout; SGD, 256 rows."""
-    n = mg.nn
-    model = n.Sequential(
-        n.Linear(784, 1024, bias=False), n.BatchNorm(1024), n.ReLU(), n.Dropout(0.5),
-        n.Linear(1024, 1024, bias=False), n.BatchNorm(1024), n.ReLU(), n.Dropout(0.5),
-        n.Linear(1024, 10),
-    )  # fmt: skip
-    optimiser = mg.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    return _step(model, optimiser), _batch((256, 784))
-
-
-def convolutional() -> tuple[Callable[..., Any], Sequence[Any]]:
-    """Return a step of W2: two convolutions with batch norm, pooling, two layers; Adam, 64."""
-    n = mg.nn
-    model = n.Sequential(
-        n.Conv2d(1, 32, 3, padding=1, bias=False), n.BatchNorm(32), n.ReLU(),
-        n.Conv2d(32, 64, 3, padding=1, bias=False), n.BatchNorm(64), n.ReLU(),
-        n.MaxPool2d(2), n.Flatten(), n.Linear(64 * 14 * 14, 128), n.ReLU(), n.Dropout(0.5),
-        n.Linear(128, 10),
-    )  # fmt: skip
-    optimiser = mg.optim.Adam(model.parameters(), lr=1e-3)
-    return _step(model, optimiser), _batch((64, 1, 28, 28))
-
-
-def _step(model: Any, optimiser: Any) -> Callable[..., Any]:
-    def step(x: Any, labels: Any) -> Any:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(model(x), labels)
-        loss.backward()
-        optimiser.step()
-        return loss
-
-    return step
-
-
-def _batch(shape: tuple[int, ...]) -> Sequence[Any]:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(shape, np.float32)
-    return [mg.tensor(x).to("cupy"), mg.tensor(rng.integers(0, 10, shape[0])).to("cupy")]
+def training(name: str) -> tuple[Callable[..., Any], Sequence[Any]]:
+    """Return the step of a workload, and its batch on the device."""
+    job = WORKLOADS[name].make(False)
+    return job.function, [x.to("cupy") for x in job.arguments]
 
 
 def steps(print_line: Callable[[str], None], count: int = 500) -> None:
     """Print the time of a compiled training step: cold, warm, and on the device alone."""
     cupy = import_module("cupy")
     pool = cupy.get_default_memory_pool()
-    for name, make in {"W1 perceptron": perceptron, "W2 convolutional": convolutional}.items():
+    for name in ("W1", "W2"):
         mg.random.seed(0)
-        step, batch = make()
+        step, batch = training(name)
         compiled = mg.compile(step, backend="cupy")
         start = time.perf_counter()
         first = compiled(*batch).item()
@@ -186,9 +152,10 @@ def steps(print_line: Callable[[str], None], count: int = 500) -> None:
         executable = entry.execute
         alone = _events(executable.device.stream, executable._launch, 50)
         print_line(
-            f"{name}: cold {cold:.2f} s, warm {1e6 * warm:.0f} us, device alone "
-            f"{1e6 * alone:.0f} us, {len(executable.program.steps)} steps, loss {first:.3f} -> "
-            f"{last:.3f}, memory {pool.used_bytes() - before:+d} bytes over {count} steps"
+            f"{name} {WORKLOADS[name].title}: cold {cold:.2f} s, warm {1e6 * warm:.0f} us, "
+            f"device alone {1e6 * alone:.0f} us, {len(executable.program.steps)} steps, "
+            f"loss {first:.3f} -> {last:.3f}, "
+            f"memory {pool.used_bytes() - before:+d} bytes over {count} steps"
         )
 
 

@@ -11,38 +11,23 @@ import gc
 import json
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
-from statistics import median
 from typing import Any, TypeAlias
 
 import numpy as np
 
 import minigrad as mg
 
-__all__ = ["Figure", "main", "measure"]
+from .timing import Figure, figure, machine, timed
+
+__all__ = ["main", "measure"]
 
 #: Takes a name, seconds, how many things they were spent on, and the unit.
 Note: TypeAlias = Callable[[str, float, int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured quantity: median, smallest and largest of all rounds."""
-
-    name: str
-    unit: str
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        spread = f"{self.low:,.0f} to {self.high:,.0f}"
-        return f"{self.name:<44} {self.median:>10,.0f} {self.unit:<14} ({spread})"
 
 
 def chain(tanh: Callable[[Any], Any], n: int) -> Callable[[Any], Any]:
@@ -58,9 +43,7 @@ def chain(tanh: Callable[[Any], Any], n: int) -> Callable[[Any], Any]:
 
 def _timed(action: Callable[[], Any]) -> tuple[float, Any]:
     gc.collect()
-    start = time.perf_counter()
-    result = action()
-    return time.perf_counter() - start, result
+    return timed(action)
 
 
 def measure(n: int = 50_000, rounds: int = 5) -> list[Figure]:
@@ -73,7 +56,7 @@ def measure(n: int = 50_000, rounds: int = 5) -> list[Figure]:
 
     for _ in range(rounds):
         _round(n, x, note)
-    return [Figure(name, unit, median(s), min(s), max(s)) for (name, unit), s in samples.items()]
+    return [figure(name, unit, s) for (name, unit), s in samples.items()]
 
 
 def _round(n: int, x: Any, note: Note) -> None:
@@ -126,7 +109,7 @@ def memory(n: int = 20_000) -> Figure:
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     each = used / len(graph.nodes)
-    return Figure("memory of a traced node", "bytes", each, each, each)
+    return figure("memory of a traced node", "bytes", [each])
 
 
 def import_time(rounds: int = 7) -> list[Figure]:
@@ -143,8 +126,8 @@ def import_time(rounds: int = 7) -> list[Figure]:
     numpy = [a for a, _ in pairs]
     extra = [b - a for a, b in pairs]
     return [
-        Figure("import numpy", "ms", median(numpy), min(numpy), max(numpy)),
-        Figure("import minigrad, beyond numpy", "ms", median(extra), min(extra), max(extra)),
+        figure("import numpy", "ms", numpy),
+        figure("import minigrad, beyond numpy", "ms", extra),
     ]
 
 
@@ -158,8 +141,8 @@ def main(arguments: list[str]) -> None:
             sys.stdout.write(json.dumps(asdict(figure)) + "\n")
         return
     sys.stdout.write(
-        f"chain of {n:,} operations on 8 float64; Python {sys.version.split()[0]}, "
-        f"NumPy {np.__version__}; median (smallest to largest)\n"
+        f"{machine('autograd')}\n"
+        f"chain of {n:,} operations on 8 float64; median (smallest to largest)\n"
     )
     for figure in figures:
         sys.stdout.write(f"{figure}\n")

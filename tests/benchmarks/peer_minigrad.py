@@ -1,8 +1,9 @@
 """minigrad, for the benchmark driver that runs libraries side by side.
 
 Public API only: ordinary layers, whose gradients are derived, ordinary optimisers, one
-compiled call a step. Variants: "" the native CPU backend; "numpy" the reference backend;
-"eager" without ``mg.compile``.
+compiled call a step. The models are those of ``minigrad.bench.workloads``, with the driver's
+data. Variants: "" the native CPU backend; "numpy" the reference backend; "eager" without
+``mg.compile``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from worker import Built, Unsupported
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.bench import workloads as models
 from minigrad.nn import functional as F
 
 
@@ -56,22 +58,12 @@ def training(workload: str, data: Any, jit: Any, check: bool) -> Built:
     if workload == "W1":
         linear = {"W1": "0.weight", "W2": "4.weight", "W3": "8.weight", "c3": "8.bias"}
         norms = {1: "1", 2: "5"}
-        model = nn.Sequential(
-            nn.Linear(784, 1024, bias=False), nn.BatchNorm(1024), nn.ReLU(),
-            drop(data, "m1", check),
-            nn.Linear(1024, 1024, bias=False), nn.BatchNorm(1024), nn.ReLU(),
-            drop(data, "m2", check), nn.Linear(1024, 10),
-        )  # fmt: skip
+        model = models.perceptron(drops=[drop(data, m, check) for m in ("m1", "m2")])
     else:
         linear = {"K1": "0.weight", "K2": "3.weight", "W3": "8.weight", "c3": "8.bias"}
         linear |= {"W4": "11.weight", "c4": "11.bias"}
         norms = {1: "1", 2: "4"}
-        model = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1, bias=False), nn.BatchNorm(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1, bias=False), nn.BatchNorm(64), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12544, 128), nn.ReLU(),
-            drop(data, "m3", check), nn.Linear(128, 10),
-        )  # fmt: skip
+        model = models.convolutional(drops=[drop(data, "m3", check)])
     names = dict(linear)
     for i, place in norms.items():
         names |= {f"g{i}": f"{place}.weight", f"b{i}": f"{place}.bias"}
@@ -88,13 +80,7 @@ def training(workload: str, data: Any, jit: Any, check: bool) -> Built:
     x, y = mg.tensor(data["x"]), mg.tensor(data["y"])
     state: dict[str, Any] = {}
 
-    @jit
-    def one(x: Any, y: Any) -> Any:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        optimiser.step()
-        return loss
+    one = jit(models.training(model, optimiser, F.cross_entropy))
 
     def step() -> None:
         state["loss"] = one(x, y)
@@ -117,17 +103,10 @@ def training(workload: str, data: Any, jit: Any, check: bool) -> Built:
 
 def normalisation(workload: str, data: Any, jit: Any, check: bool) -> Built:
     """Return BatchNorm or LayerNorm, forward and backward."""
+    assert wl.EPS == 1e-5
     arrays = [mg.tensor(data[k]) for k in ("x", "gamma", "beta", "dy")]
-    if workload == "W7":
-        function = lambda x, g, b: F.layer_norm(x, (1024,), g, b, wl.EPS)
-    else:
-        function = lambda x, g, b: F.batch_norm(x, None, None, g, b, True, 0.1, wl.EPS)
-    state: dict[str, Any] = {}
-
-    @jit
-    def both(x: Any, g: Any, b: Any, dy: Any) -> Any:
-        y, pullback = mg.vjp(function, x, g, b)
-        return y, *pullback(dy)
+    function = models.layer_norm if workload == "W7" else models.batch_norm
+    both, state = jit(models.with_pullback(function)), {}
 
     def step() -> None:
         state["o"] = both(*arrays)
@@ -138,13 +117,12 @@ def normalisation(workload: str, data: Any, jit: Any, check: bool) -> Built:
 
 def chain(workload: str, data: Any, jit: Any, check: bool) -> Built:
     """Return the chain of elementwise operations, with its gradient."""
-    return _scalar_and_gradient(lambda x: wl.chain(x, mg.tanh, mg.exp).mean(), data, jit)
+    return _scalar_and_gradient(models.chain, data, jit)
 
 
 def program(workload: str, data: Any, jit: Any, check: bool) -> Built:
     """Return the program of many small operations, with its gradient."""
-    run = lambda x: wl.run_program(data["prog"], x, mg.tanh).mean()
-    return _scalar_and_gradient(run, data, jit)
+    return _scalar_and_gradient(models.program(data["prog"]), data, jit)
 
 
 def _scalar_and_gradient(function: Any, data: Any, jit: Any) -> Built:
@@ -161,9 +139,7 @@ def _scalar_and_gradient(function: Any, data: Any, jit: Any) -> Built:
 
 def tiny(workload: str, data: Any, jit: Any, check: bool) -> Built:
     """Return a training step of the tiny network."""
-    model = nn.Sequential(
-        nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
-    )
+    model = models.small()
     names = {
         f"{k}{i + 1}": f"{2 * i}.{n}" for i in range(3) for k, n in (("W", "weight"), ("b", "bias"))
     }
@@ -174,13 +150,7 @@ def tiny(workload: str, data: Any, jit: Any, check: bool) -> Built:
     x, y = mg.tensor(data["x"]), mg.tensor(data["y"])
     state: dict[str, Any] = {}
 
-    @jit
-    def one(x: Any, y: Any) -> Any:
-        loss = F.mse_loss(model(x), y)
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        return loss
+    one = jit(models.training(model, optimiser, F.mse_loss, keep=False))
 
     def step() -> None:
         state["loss"] = one(x, y)
@@ -199,15 +169,12 @@ def logistic(workload: str, data: Any, jit: Any, check: bool) -> Built:
     """Return the Hessian of logistic regression, or its product with a vector."""
     x, y, w, v = (mg.tensor(data[k]) for k in ("X", "y", "w", "v"))
 
-    def loss(w: Any) -> Any:
-        z = x @ w
-        return (F.softplus(z) - y * z).mean()
-
+    loss = models.logistic(x, y)
     state: dict[str, Any] = {}
     if workload == "W8a":
         function, args = jit(mg.hessian(loss)), (w,)
     else:
-        function, args = jit(lambda w, v: mg.hvp(loss, (w,), (v,))), (w, v)
+        function, args = jit(models.product(loss)), (w, v)
 
     def step() -> None:
         state["o"] = function(*args)

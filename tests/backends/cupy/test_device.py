@@ -14,7 +14,7 @@ from minigrad.backends import Program as Reference
 from minigrad.backends.cupy import eager, runtime
 from minigrad.backends.cupy.device import CupyDevice
 from minigrad.backends.cupy.executable import Executable
-from minigrad.bench.device import perceptron
+from minigrad.bench.device import training
 from minigrad.core import Primitive, registry
 from minigrad.errors import DataError, DeviceMemoryError
 from tests.ops import checkers as check
@@ -137,7 +137,7 @@ def test_device_compiled_graph_is_the_reference(name: str) -> None:
 
 def test_device_training_step_is_one_graph_and_memory_does_not_grow() -> None:
     mg.random.seed(0)
-    step, batch = perceptron()
+    step, batch = training("W1")
     compiled_step = mg.compile(step, backend="cupy")
     losses = [compiled_step(*batch).item() for _ in range(30)]
     (entry,) = [e for found in compiled_step._entries.values() for e in found]
@@ -155,7 +155,7 @@ def test_device_step_equals_the_reference_step_by_step() -> None:
     found = {}
     for backend in ("numpy", "cupy"):
         mg.random.seed(0)
-        step, batch = perceptron()
+        step, batch = training("W1")
         run = mg.compile(step, backend=backend)
         found[backend] = [run(*batch).item() for _ in range(5)]
     np.testing.assert_allclose(found["cupy"], found["numpy"], rtol=1e-4)
