@@ -125,6 +125,9 @@ class _Scheduler:
         fact = self.facts[x]
         if x in self.cuts or not x.inputs:
             return
+        if node in self.orders.mixed and fact.cost > 0:  # one copy to another order is enough
+            self.cut(x)
+            return
         bound, name = fact.bound, node.primitive.name
         if isinstance(bound, Node):
             if name not in ("reshape", "permute_dims"):

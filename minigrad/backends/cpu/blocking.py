@@ -61,9 +61,8 @@ class Blocking:
         self.right = flatten(body.right.index, right.strides) + right.offset
         self.substitute: dict[Var, Affine] = {}
         self._result_loops()
-        self.m, self.n = self.rows[-1], self.columns[-1]
-        lanes = target.vector_bytes // self.size
-        self.tile = tile_for(target, lanes, self.m.extent, self.n.extent)
+        self.n = self.columns[-1]
+        self._choose_tile(target)
         self._inner_loops()
         self._blocks()
         self._strips()
@@ -80,6 +79,17 @@ class Blocking:
         self.columns = self.columns or [Var(1, "n")]
         self.left = self.left.substitute(self.substitute)
         self.right = self.right.substitute(self.substitute)
+
+    def _choose_tile(self, target: Target) -> None:
+        """Choose the loop over rows that tiles go along, the last if others are no better."""
+        lanes = target.vector_bytes // self.size
+        least = float("inf")
+        for v in reversed(self.rows):
+            tile, time = tile_for(target, lanes, v.extent, self.n.extent)
+            if time / v.extent < least * 0.97:
+                self.m, self.tile, least = v, tile, time / v.extent
+        self.rows.remove(self.m)
+        self.rows.append(self.m)
 
     def _touched(self) -> list[Affine]:
         """Return all by which what is stored depends on its place in the result."""
@@ -149,6 +159,17 @@ class Blocking:
         self.strip = min(most, wanted, whole)
         self.strips = -(-self.m.extent // self.strip)
         self.panels = -(-self.n.extent // width)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether panels follow one another faster than strips.
+
+        The larger factor is then read again for each strip, else the other one for each panel; the
+        result is written row by row, which is better for memory.
+        """
+        rows = prod(v.extent for v in self.rows)
+        columns = prod(v.extent for v in self.columns)
+        return not self.batch and rows >= columns
 
     def routine_loops(self, left: Affine, right: Affine) -> list[Inner]:
         """Return the inner loops of the tile routine, for factors at these addresses."""

@@ -11,7 +11,11 @@ from minigrad.dtypes import DType
 from .target import Target
 from .values import TYPES
 
-__all__ = ["Inner", "Routine", "Tile", "tile_for", "tile_routine"]
+__all__ = ["Ahead", "Inner", "Routine", "Tile", "tile_for", "tile_routine"]
+
+
+_LINE = 64  # bytes of a line of the cache
+_PREFETCH = "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Tile:
         return self.vectors * self.lanes
 
 
-def tile_for(target: Target, lanes: int, rows: int, columns: int) -> Tile:
-    """Return the tile with which a result of this size takes least time.
+def tile_for(target: Target, lanes: int, rows: int, columns: int) -> tuple[Tile, float]:
+    """Return the tile with which a result of this size takes least time, and that time.
 
     For each inner step a tile takes rows * vectors multiply-adds and rows + vectors loads,
     most of which are hidden behind them; small tiles wait for the right factor. With 32
@@ -47,7 +51,7 @@ def tile_for(target: Target, lanes: int, rows: int, columns: int) -> Tile:
             time = -(-columns // (vectors * lanes)) * steps
             if time < least * 0.999:
                 best, least = Tile(r, vectors, lanes), time
-    return best
+    return best, least
 
 
 def _steps(rows: int, vectors: int) -> float:
@@ -61,6 +65,18 @@ class Inner:
     stop: str
     left: int
     right: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is fetched into the cache while a tile is added up: addresses, and lines of each.
+
+    One in each inner step costs next to nothing (more do: they wait for one another); what is
+    computed from the tile next would have to wait for them.
+    """
+
+    addresses: int
+    lines: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +97,16 @@ def tile_routine(
     loops: Sequence[Inner],
     *,
     adds: bool,
+    ahead: Ahead | None = None,
 ) -> Routine:
-    """Return ``void tile(ptr A, ptr B, ptr T, i64 count)``: T (+)= the product of a block.
+    """Return ``void tile(ptr A, ptr B, ptr T, ptr P, i64 count)``: T (+)= the product of a block.
 
     ``rows`` of the left factor lie ``row_step`` elements apart, each element is spread over
     a vector; a row of the right factor is ``tile.vectors`` vectors side by side, and so is
     a row of T. ``loops`` are the inner loops, the first of ``%count`` turns. ``adds`` says
-    whether T holds a sum already.
+    whether T holds a sum already. P are addresses that are fetched meanwhile, see ``Ahead``.
     """
-    return _Writer(target, dtype, tile, rows, row_step, loops, adds).routine()
+    return _Writer(target, dtype, tile, rows, row_step, loops, adds, ahead).routine()
 
 
 class _Writer:
@@ -102,7 +119,9 @@ class _Writer:
         row_step: int,
         loops: Sequence[Inner],
         adds: bool,
+        ahead: Ahead | None,
     ) -> None:
+        self.ahead = ahead
         self.size = dtype.itemsize
         self.tile, self.rows, self.row_step, self.loops = tile, rows, row_step, loops
         self.adds = adds
@@ -128,12 +147,18 @@ class _Writer:
         start.append("  ret void")
         inside = "\n".join(start)
         label = "tile" + hashlib.sha256(inside.encode()).hexdigest()[:16]
-        head = "(ptr noalias readonly %A, ptr noalias readonly %B, ptr noalias %T, i64 %count)"
+        given = (
+            "ptr noalias readonly %A, ptr noalias readonly %B, ptr noalias %T, ptr %P, i64 %count"
+        )
         text = (
-            f"define internal void @{label}{head} nounwind noinline alignstack(64) {{\n{inside}\n}}"
+            f"define internal void @{label}({given}) nounwind noinline alignstack(64) {{\n"
+            f"{inside}\n}}"
         )
         kinds = ", ".join([self.wide] * 3)
-        return Routine(label, text, frozenset([f"declare {self.wide} {self.fma}({kinds})"]))
+        declarations = {f"declare {self.wide} {self.fma}({kinds})"}
+        if self.ahead is not None:
+            declarations |= {_PREFETCH, "declare i64 @llvm.umin.i64(i64, i64)"}
+        return Routine(label, text, frozenset(declarations))
 
     def _addresses(self) -> list[str]:
         width, step = self.tile.columns * self.size, self.tile.lanes * self.size
@@ -150,6 +175,7 @@ class _Writer:
             return self._step(left, right, sums)
         loop = self.loops[d]
         inside = {(r, v): f"%x{d}_{r}_{v}" for r, v in self.grid}
+        fetches = self._fetch(d) if self.ahead is not None and d == len(self.loops) - 1 else []
         body, after = self._loop(d + 1, f"body{d}", f"%A{d}", f"%B{d}", inside)
         last = f"body{d}" if d == len(self.loops) - 1 else f"end{d + 1}"
         phis = [
@@ -165,6 +191,7 @@ class _Writer:
             f"  %c{d} = icmp ult i64 %i{d}, {loop.stop}",
             f"  br i1 %c{d}, label %body{d}, label %end{d}",
             f"body{d}:",
+            *fetches,
             *body,
             f"  %i{d}n = add nuw nsw i64 %i{d}, 1",
             f"  %A{d}n = getelementptr inbounds i8, ptr %A{d}, i64 {loop.left * self.size}",
@@ -173,6 +200,21 @@ class _Writer:
             f"end{d}:",
         ]
         return lines, inside
+
+    def _fetch(self, d: int) -> list[str]:
+        """Return the text that fetches one line in each turn of the loop."""
+        assert self.ahead is not None
+        addresses, lines = self.ahead.addresses, self.ahead.lines
+        return [
+            f"  %f = call i64 @llvm.umin.i64(i64 %i{d}, i64 {addresses * lines - 1})",
+            f"  %fa = udiv i64 %f, {lines}",
+            f"  %fl = urem i64 %f, {lines}",
+            "  %fp = getelementptr inbounds ptr, ptr %P, i64 %fa",
+            "  %fb = load ptr, ptr %fp, align 8",
+            f"  %fo = shl i64 %fl, {_LINE.bit_length() - 1}",
+            "  %ft = getelementptr i8, ptr %fb, i64 %fo",
+            "  call void @llvm.prefetch.p0(ptr %ft, i32 1, i32 3, i32 1)",
+        ]
 
     def _step(
         self, left: str, right: str, sums: dict[tuple[int, int], str]

@@ -15,13 +15,14 @@ from minigrad.core.node import Node
 from minigrad.dtypes import DType, int64
 from minigrad.passes.affine import ZERO, Affine, Var, flatten
 from minigrad.passes.bodies import Body
+from minigrad.passes.terms import Load, walk
 
 from .blocking import Blocking
 from .code import Code, grain_of
 from .emit import Emitter
 from .place import Place
 from .target import Target
-from .tile import tile_routine
+from .tile import Ahead, tile_routine
 from .transpose import pack_code
 from .values import Value
 
@@ -103,9 +104,11 @@ class _Tiles:
         cut, out, k = self.cut, self.out, self.k
         nbytes = cut.strip * self.row
         self.scratch = k.line(0, f"alloca [{nbytes} x i8], align 64")
-        # Strips follow one another fastest, so that a panel of the right factor stays near.
         panel, strip = Var(cut.panels, "panel"), Var(cut.strips, "strip")
-        loops = [*cut.columns[:-1], panel, *cut.batch, *cut.rows[:-1], strip]
+        if cut.by_rows:
+            loops = [*cut.batch, *cut.rows[:-1], strip, *cut.columns[:-1], panel]
+        else:
+            loops = [*cut.columns[:-1], panel, *cut.batch, *cut.rows[:-1], strip]
         total = prod(v.extent for v in loops)
         size = cut.node.aval.size
         cost = size * prod(v.extent for v in cut.inner) / _RATE + size * _ELEMENT
@@ -153,10 +156,8 @@ class _Tiles:
             k.declarations.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
             args = f"ptr {self.scratch}, i8 0, i64 {cut.strip * self.row}, i1 false"
             k.text[depth].append(f"  call void @llvm.memset.p0.i64({args})")
-        if cut.direct:
-            out.let(cut.n, column)
-        self._blocks(first, last, panel)
         out.let(cut.n, column)
+        self._blocks(first, last, panel)
         self._store(first, last, column)
         out.forget(cut.n)
 
@@ -240,14 +241,46 @@ class _Tiles:
         out.loop(cut.m, start, stop, rows)
         left, _ = out.pointer(self.left_buffer, self.dtype, self._known(self.left))
         to = self._strip_row(first)
+        table, ahead = self._ahead(rows)
         routine = tile_routine(
             self.target, self.dtype, cut.tile, rows, self.left.coefficient(cut.m),
-            self.cut.routine_loops(self.left, self.right), adds=cut.several,
+            self.cut.routine_loops(self.left, self.right), adds=cut.several, ahead=ahead,
         )  # fmt: skip
         k.declarations |= {routine.text, *routine.declarations}
-        args = f"ptr {left}, ptr {right}, ptr {to}, i64 {count}"
+        args = f"ptr {left}, ptr {right}, ptr {to}, ptr {table}, i64 {count}"
         k.text[out.nest.depth].append(f"  call void @{routine.name}({args})")
         out.end(cut.m)
+
+    def _ahead(self, rows: int) -> tuple[str, Ahead | None]:
+        """Write the addresses that ``_store`` wants for a tile, if they can be fetched early."""
+        cut, out, k, depth = self.cut, self.out, self.k, self.out.nest.depth
+        wanted = [] if cut.several or len(cut.within) or self.body.parts else self._wanted()
+        if not wanted:
+            return "null", None
+        table = k.line(0, f"alloca [{len(wanted) * rows} x ptr], align 64")
+        number = 0
+        for buffer, dtype, at in wanted:
+            start, _ = out.pointer(buffer, dtype, at)
+            step = at.coefficient(cut.m) * dtype.itemsize
+            for r in range(rows):
+                here = k.line(depth, f"getelementptr i8, ptr {start}, i64 {r * step}")
+                to = k.line(depth, f"getelementptr inbounds ptr, ptr {table}, i64 {number}")
+                k.text[depth].append(f"  store ptr {here}, ptr {to}, align 8")
+                number += 1
+        return table, Ahead(number, max(1, self.row // 64))
+
+    def _wanted(self) -> list[tuple[int, DType, Affine]]:
+        """Return where ``_store`` reads and writes rows of a tile, side by side in memory."""
+        found: dict[tuple[int, Affine], DType] = {}
+        touched = [(s.target, s.index) for s in self.body.stores]
+        terms = walk([s.term for s in self.body.stores])
+        touched += [(t.node, t.index) for t in terms if isinstance(t, Load)]
+        for node, index in touched:
+            place, dtype = self.place(node), node.aval.dtype
+            at = self.out.address(place, index)
+            if at.coefficient(self.cut.n) == 1 and at.coefficient(self.cut.m):
+                found[place.buffer, at] = dtype
+        return [(buffer, dtype, at) for (buffer, at), dtype in found.items()]
 
     def _strip_row(self, first: str) -> str:
         """Return the address in the strip of the row that the loop over rows is at."""
