@@ -58,4 +58,16 @@ def apply(
             mixed = True
     if mixed:
         values = together(primitive.name, nodes)
+    if aval.size > _LARGE and primitive.kind == "elementwise" and _uniform(values):
+        one = compute(primitive, [v[(slice(1),) * v.ndim] for v in values], params)
+        return Tensor(record(primitive, nodes, params, aval, np.broadcast_to(one, aval.shape)))
     return Tensor(record(primitive, nodes, params, aval, compute(primitive, values, params)))
+
+
+#: Elements above which it is seen whether all operands have one element for all places: the
+#: gradient of a mean starts so, and stays one number in memory.
+_LARGE = 1 << 12
+
+
+def _uniform(values: Sequence[Any]) -> bool:
+    return all(type(v) is np.ndarray and not any(v.strides) for v in values)

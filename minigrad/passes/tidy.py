@@ -31,12 +31,12 @@ def fold(graph: Graph) -> Graph:
 
 
 def folding(graph: Graph) -> Step:
-    """Return the step of ``fold``. A constant without axes is a literal."""
+    """Return the step of ``fold``. A constant of one element for all places is a literal."""
     given = set(graph.inputs)
 
     def step(node: Node) -> Node:
-        if node.primitive is CONSTANT and node.aval.shape == () and _known(node):
-            return make_literal(node, host(node.value).item(), node.aval)
+        if node.primitive is CONSTANT and _known(node) and _uniform(node):
+            return make_literal(node, host(node.value).flat[0].item(), node.aval)
         if not node.inputs or node.name:
             return node
         for i in node.inputs:
@@ -61,6 +61,14 @@ def _known(node: Node) -> bool:
     """Whether a value is known; a large one on another device is not fetched."""
     value = node.value
     return isinstance(value, np.ndarray) or (value is not None and node.aval.size <= _SMALL)
+
+
+def _uniform(node: Node) -> bool:
+    """Whether a constant has one element in memory, as the gradient of a mean has at first."""
+    shape, value = node.aval.shape, node.value
+    if shape == ():
+        return True
+    return isinstance(value, np.ndarray) and 0 not in shape and not any(value.strides)
 
 
 def _folded_literal(node: Node) -> Node:

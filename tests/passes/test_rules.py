@@ -334,6 +334,22 @@ def test_folding_does_small_constants_and_leaves_errors_for_the_run() -> None:
         assert operations(simplify(rows)) == left, "large results are cheaper made again"
 
 
+def test_one_element_for_all_places_stays_one() -> None:
+    loss = lambda x: mg.mean(mg.exp(x) * 0.5)
+    graph = mg.trace(mg.value_and_grad(loss), mg.spec((100, 100)))
+    known = [n.value for n in graph.nodes if n.value is not None]
+    assert max(np.lib.array_utils.byte_bounds(v)[1] - np.lib.array_utils.byte_bounds(v)[0]
+               for v in known) == 4, "the gradient of a mean is one number"  # fmt: skip
+    final = finalise(graph)
+    assert "constant" not in final.text() and "full(value=4.999999873689376e-05)" in final.text()
+    x = np.linspace(-1, 1, 10_000, dtype=np.float32).reshape(100, 100)
+    same_bits(final(x)[1].numpy(), np.exp(x) * (np.float32(1e-4) * np.float32(0.5)))
+    broadcast = mg.trace(lambda x: x * np.broadcast_to(np.float32(3), (3, 4)), mg.spec((3, 4)))
+    assert "constant" not in finalise(broadcast).text(), "a view of one element is a literal"
+    rows = mg.trace(lambda x: x * np.broadcast_to(SPECIAL[:4], (3, 4)), mg.spec((3, 4), mg.float64))
+    assert "full" not in finalise(rows).text()
+
+
 def test_folding_leaves_an_error_for_the_run() -> None:
     def program(x: Any) -> Any:
         bases, exponents = mg.tensor(np.array([2, 3])), mg.stop_gradient(mg.astype(x, np.int64))
