@@ -134,9 +134,8 @@ class Compiled:
         return sum(len(found) for found in list(self._entries.values()))
 
     def _entry(self, leaves: list[Any], tree: Tree) -> tuple[Entry, list[Tensor]]:
-        backend = self._backend
         data: list[Tensor] = []
-        key: list[Hashable] = [backend, get_default_dtype(), tree]
+        key: list[Hashable] = [get_default_dtype(), tree]
         objects = []
         for leaf in leaves:
             if isinstance(leaf, Aval):  # a type only: for ``graph`` and ``explain``
@@ -149,8 +148,9 @@ class Compiled:
             else:
                 key.append(_constant_key(leaf))
                 objects.append(leaf)
+        backend = self._backend_for(data)
         try:
-            entries = self._entries_of(tuple(key), objects)
+            entries = self._entries_of((backend, *key), objects)
         except TypeError as error:
             raise MinigradError(
                 f"compile: an argument of {self._name} is neither an array nor hashable: {error}",
@@ -188,6 +188,14 @@ class Compiled:
     @property
     def _backend(self) -> str:
         return self.backend or _default[0] or default_backend()
+
+    def _backend_for(self, data: Sequence[Tensor]) -> str:
+        """Return the backend for these arguments: unless one is named, where they are."""
+        chosen = self._backend
+        if not self.backend and not _default[0]:
+            away = any(x.value is not None and not isinstance(x.value, np.ndarray) for x in data)
+            return "cupy" if away else chosen
+        return chosen
 
     @property
     def _name(self) -> str:
@@ -239,7 +247,7 @@ def _plain_key(args: tuple[Any, ...], backend: str) -> Hashable | None:
     key: list[Hashable] = [backend, get_default_dtype()]
     for x in args:
         if type(x) is Tensor:
-            if x.node.value is None:
+            if type(x.node.value) is not np.ndarray:  # traced, or on a device
                 return None
             key.append(x.node.aval)
         elif type(x) is np.ndarray and x.dtype in _NATIVE:

@@ -166,6 +166,8 @@ class Executable:
         held = list(arrays)
         for i, number in self._inputs:
             array = arrays[number]
+            if type(array) is not np.ndarray:
+                self._away(number)
             if not array.flags.c_contiguous or not array.flags.aligned:
                 array = held[number] = np.ascontiguousarray(array)
             table[i] = array.ctypes.data
@@ -190,6 +192,15 @@ class Executable:
             made[what] if kind == "result" else arrays[what] if kind == "input" else np.array(what)
             for kind, what in self._sources
         ]
+
+    def _away(self, number: int) -> None:
+        """Raise the error for an input that is not in the host's memory."""
+        graph = self.program.graph
+        raise MinigradError(
+            f"{graph.name}: compiled for the CPU, but {graph.inputs[number].describe()} is on "
+            "another device",
+            fix='mg.compile(..., backend="cupy"), or move it: x.to("numpy")',
+        )
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""

@@ -331,3 +331,19 @@ def test_part_of_the_suite_runs_with_its_tensors_away() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
+
+
+def test_a_function_compiled_for_the_cpu_says_that_its_argument_is_away(plain: Any) -> None:
+    pytest.importorskip("llvmlite", reason="pip install 'minigrad[cpu]'")
+    x = mg.tensor(np.ones(4)).to("cupy")
+    with pytest.raises(mg.errors.MinigradError, match=r"compiled for the CPU, but x .* another"):
+        mg.compile(lambda x: mg.tanh(x) * 2, backend="cpu")(x)
+
+
+def test_compiled_functions_run_where_their_arguments_are(plain: Any) -> None:
+    run = mg.compile(lambda x: mg.tanh(x) * 2)
+    here = mg.tensor(np.ones(4))
+    away = here.to("cupy")
+    for _ in range(2):  # alternately, and again
+        assert type(run(here).value) is np.ndarray
+        assert type(run(away).value) is not np.ndarray
