@@ -48,8 +48,10 @@ def _find_alike(draft: Draft, kernels: list[Loops]) -> None:
             continue
         operands: list[Hashable] = []
         for i in node.inputs:
-            if i in draft.stored:
-                operands.append((node.inputs.index(i), draft.orders[i]))
+            if draft.loaded(i, kernel.level):
+                if i in draft.inside or draft.orders[i] != draft.orders[node]:
+                    break  # it lies within its padding, or may have to be copied first
+                operands.append(node.inputs.index(i))
             elif i.primitive.name == "full":
                 operands.append((repr(i.params["value"]), i.aval.dtype))
             else:

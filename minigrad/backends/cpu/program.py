@@ -116,7 +116,7 @@ class Program:
         slots = {
             place(old).buffer: place(new).buffer
             for old, new in stands.items()
-            if old.primitive.name != "full"
+            if old in self.schedule.stored
         }
         return Step(kernel, None, replace(code, slots=[slots[b] for b in code.slots]), step.what)
 

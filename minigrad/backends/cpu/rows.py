@@ -121,7 +121,7 @@ class _Rows:
 
     def _keep(self) -> None:
         """Find what is dear to compute and needed in several sweeps: it gets a row buffer."""
-        size = prod(v.extent for v in self.way.inner)
+        size = prod(v.extent for v in self._buffered())
         needs = [_reach(sweep.roots) for sweep in self.sweeps]
         room = SCRATCH
         for s, terms in enumerate(needs):
@@ -189,10 +189,15 @@ class _Rows:
     def _narrow(self, value: Value, term: Term) -> Value:
         return value if value.dtype == term.dtype else self.k.cast(value, term.dtype)
 
+    def _buffered(self) -> list[Var]:
+        """Return the loops that a row buffer has elements for: also rows, if vectors go by them."""
+        vector = self.way.vector
+        return [*self.way.inner, vector] if vector in self.way.outer else self.way.inner
+
     def _place_in_row(self) -> Affine:
         """Return the place in a row buffer of the element that the loops are at."""
         total, at = 1, Affine(0)
-        for var in reversed(self.way.inner):
+        for var in reversed(self._buffered()):
             at = at + Affine.of(var, total)
             total *= var.extent
         return at

@@ -107,3 +107,29 @@ def test_array_that_is_copied_first_has_loops_of_its_own() -> None:
         return y, mg.sum(y, (0, 1))
 
     hold(f, [whole(4, 5, 13, 20)])
+
+
+def test_like_kernels_read_their_operands_where_they_lie() -> None:
+    """One text for all kernels of an operation, but not for an operand of another order."""
+    apart = Limits(separate=1, across=16)
+
+    def turned(x: Any) -> Any:
+        y = mg.sin(x) + 1.0
+        return mg.matrix_transpose(y) + x, y * mg.matrix_transpose(x), y + x
+
+    hold(turned, [whole(20, 20)], apart)
+    hold(lambda x: (mg.reshape(x, (4, 15)), x + 1.0, (x + 1.0) + x), [whole(60)], apart)
+    hold(
+        lambda x: (x * 2.0, padded(x * 2.0, (1,), (1,), (0,), 0.0), x + x * 2.0), [whole(9)], apart
+    )
+
+
+def test_row_buffers_where_vectors_go_from_row_to_row() -> None:
+    """What is kept of a row is kept of as many rows as there are lanes."""
+
+    def f(x: Any) -> Any:
+        y = mg.exp(mg.matrix_transpose(x) * 0.1)
+        return y / mg.sum(y, 0)
+
+    for shape in ((22, 27), (40, 9), (16, 64)):
+        hold(f, [RNG.normal(size=shape).astype(np.float32)])
