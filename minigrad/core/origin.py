@@ -125,9 +125,10 @@ def _target(text: str) -> str | None:
 
 
 def here() -> str | None:
-    """Return the user's current place, for an error message."""
+    """Return the user's current place, for an error message; None if no code of theirs runs."""
     found = Origin(*where((), 3))
-    return str(found) if found.code else None
+    own = found.code is not None and not found.file.startswith("<frozen ")  # python -m minigrad
+    return str(found) if own else None
 
 
 set_locator(here)

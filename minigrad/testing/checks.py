@@ -15,6 +15,7 @@ from minigrad.errors import GradientMismatch
 from minigrad.trees import flatten
 
 from .compare import _input_arrays as input_arrays
+from .compare import generator
 from .numeric import Perturbed
 from .retype import retyped
 
@@ -56,7 +57,7 @@ def check_grads(
         With order, mode, direction, and both values.
     """
     arguments = tuple(args) if isinstance(args, tuple | list) else (args,)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     doubles = [_double(a) for a in arguments]
     _check(f, doubles, order, 1, tuple(modes), rtol, rng)
 

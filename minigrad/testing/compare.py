@@ -32,7 +32,7 @@ from .report import GradientReport
 from .retype import retyped
 from .rows import RowMaker
 
-__all__ = ["compare_gradients"]
+__all__ = ["compare_gradients", "generator"]
 
 #: Largest relative difference between two ways to compute one gradient, by dtype.
 TOLERANCE = {float64: 1e-9, float32: 2e-4, float16: 2e-2}
@@ -98,6 +98,15 @@ def compare_gradients(
     return Comparison(graph, arrays, cotangent, seed).report(hand, numeric, wrt, backend, rtol)
 
 
+def generator(seed: int) -> np.random.Generator:
+    """Return the source of random cotangents and directions.
+
+    It is not ``default_rng(seed)``: that is what users make their data with, and a cotangent
+    equal to the data is special. The gradient of a normalisation is then zero, say.
+    """
+    return np.random.default_rng((seed, 0x6D67))
+
+
 def _as_arrays(argument: Any) -> Any:
     leaves, tree = flatten(argument)
     converted = [x if isinstance(x, Tensor) else _array(x) for x in leaves]
@@ -123,7 +132,7 @@ class Comparison:
         self.run_arrays = [host(a) for a in arrays]
         self.double, self.twin = retyped(graph, float64)
         self.arrays = [_cast(a, float64) for a in self.run_arrays]
-        self.rng = np.random.default_rng(seed)
+        self.rng = generator(seed)
         for node in graph.outputs:
             check_differentiable(node, "compare_gradients: the result")
         self.given = cotangent is not None

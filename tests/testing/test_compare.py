@@ -165,6 +165,19 @@ def test_compare_gradients_needs_the_cotangent_of_a_hand_gradient() -> None:
         compare_gradients(batch_norm, args, hand=by_hand(args, delta))
 
 
+def test_compare_gradients_does_not_draw_the_users_own_numbers_as_cotangent() -> None:
+    """``default_rng(0)`` is what most data come from: a cotangent equal to x proves little."""
+    x = np.random.default_rng(0).normal(size=(8, 3))
+    seen: list[np.ndarray] = []
+
+    def hand(delta: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(delta)
+        return {"x": 2.0 * delta}
+
+    compare_gradients(lambda x: 2.0 * x, x, hand=hand, seed=0)
+    assert abs(np.corrcoef(seen[0].ravel(), x.ravel())[0, 1]) < 0.9
+
+
 def test_compare_gradients_lists_names_when_one_is_unknown() -> None:
     args, delta = case()
     with pytest.raises(DataError, match="'sigma'") as caught:
