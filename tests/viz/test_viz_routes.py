@@ -108,7 +108,7 @@ def test_viz_route_that_hangs_is_stopped_and_the_picture_still_comes(
     monkeypatch.setenv("MINIGRAD_LAYOUT", "dot")
     start = time.monotonic()
     picture = gradient_graph().draw(timeout=0.5)
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < 25.0  # it was not waited for
     assert picture.route == "builtin"
     assert "took more than" in picture.note
 
@@ -185,15 +185,21 @@ def test_viz_route_kills_the_child_on_an_interrupt(
     import signal
     import threading
 
-    mark = tmp_path / "survived"
-    stand_in(tmp_path, f"#!/bin/sh\nsleep 1\ntouch {mark}\n", monkeypatch)
-    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+    started = tmp_path / "started"
+    stand_in(tmp_path, f"#!/bin/sh\necho $$ > {started}\nexec sleep 60\n", monkeypatch)
+
+    def interrupt() -> None:
+        while not (started.exists() and started.read_text().strip()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.raises(KeyboardInterrupt):
-        graphviz_bytes("digraph {}", "plain", "dot", 5.0)
-    timer.join()
-    time.sleep(1.2)
-    assert not mark.exists()
+        graphviz_bytes("digraph {}", "plain", "dot", 50.0)
+    thread.join()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int(started.read_text()), 0)
 
 
 @needs_graphviz
