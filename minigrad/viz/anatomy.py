@@ -236,9 +236,20 @@ def _saved(graph: Graph, column: dict[Node, int], after: int) -> set[Node]:
 def variable_names(graph: Graph) -> dict[Node, str]:
     """Return names for forward nodes: tags, inputs, and the user's own variables.
 
-    Of the operations that one statement makes, the last has the variable's name.
+    Of the operations that one statement makes, the last has the variable's name. Clean-up
+    may have pulled them apart: one that only the statement itself goes on with is not the last.
     """
     names: dict[Node, str] = {}
+    users: dict[Node, set[object]] = {}
+    for node in graph.nodes:
+        if not level(node):
+            for source in node.inputs:
+                users.setdefault(source, set()).add(statement(node)[0])
+
+    def end(node: Node, made: object, name: str | None) -> None:
+        if name is not None and users.get(node) != {made}:
+            names[node] = name
+
     for i, node in enumerate(graph.inputs):
         names[node] = node.name or statement(node)[1] or f"in{i}"
     run: object = None
@@ -247,11 +258,11 @@ def variable_names(graph: Graph) -> dict[Node, str]:
         if not node.inputs or level(node):
             continue
         made, target = statement(node)
-        if made != run and last is not None and last[1] is not None:
-            names[last[0]] = last[1]
+        if made != run and last is not None:
+            end(last[0], run, last[1])
         run, last = made, (node, target)
-    if last is not None and last[1] is not None:
-        names[last[0]] = last[1]
+    if last is not None:
+        end(last[0], run, last[1])
     names.update((n, n.name) for n in graph.nodes if n.name)
     return names
 

@@ -200,3 +200,10 @@ def test_viz_a_name_used_twice_gets_a_number() -> None:
     lines = [line.latex for line in equations(mg.trace(f, mg.spec((3,)))).lines]
     assert lines[0] == r"h^{(2)} = \tanh\left(h\right)"
     assert lines[1] == r"h^{(3)} = e^{h^{(2)}}"
+
+
+def test_viz_clean_up_does_not_give_a_name_to_two_steps_of_a_statement() -> None:
+    """Clean-up sorts nodes anew; the sum within ``mu = mean(x)`` is still not mu."""
+    lines = [line.latex for line in equations(BN.simplify()).lines]
+    assert lines[0] == r"\mu = \left(\sum_{\mathrm{axis}\ 0} x\right) \cdot 0.125"
+    assert not [line for line in lines if r"\mu^{(2)}" in line]
