@@ -136,7 +136,7 @@ class Executable:
         count = len(self.program.graph.outputs)
         if -1 in places[:count]:
             return None
-        takes = [recycler.take_array for _, recycler in fresh]
+        takes = [recycler.taker for _, recycler in fresh]
         return Native(call, plan.address, arguments, takes, places[:count], places[count:])
 
     def _source(self, i: int) -> tuple[str, Any]:
