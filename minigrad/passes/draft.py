@@ -13,6 +13,7 @@ from minigrad.shapes import Axes, Shape
 
 from .kernels import Contraction, Domain, Kernel, Options, Sink
 from .layout import Orders
+from .numbers import small_operations
 
 __all__ = ["LONG", "ROW", "Bound", "Draft", "Fact", "Group", "portion", "squeezed"]
 
@@ -70,10 +71,7 @@ class Draft:
         self.inside: dict[Node, Sink] = {}
         self.kernels: list[Kernel] = []
         self.products: dict[Node, Contraction] = {}
-        small = [
-            n for n in graph.nodes if n.primitive.kind == "elementwise" and n.aval.size <= 4096
-        ]
-        self.separate = len(small) > options.separate
+        self.separate = len(small_operations(graph)) > options.separate
 
     def ready(self, node: Node) -> int:
         """Return the first level on which a node can be had, computed or loaded."""

@@ -12,6 +12,7 @@ from minigrad.ops.random import is_random_bits
 from minigrad.shapes import Shape
 
 from .layout import Orders
+from .numbers import SEPARATE
 
 __all__ = [
     "GUARDED", "MOVES", "REDUCTIONS", "Contraction", "Domain", "Kernel", "Loops", "Options",
@@ -43,7 +44,7 @@ class Options:
     parts: Callable[[int, int], int] = lambda *_: 1
     product_parts: Callable[[int, int], int] = lambda *_: 1
     epilogues: bool = True
-    separate: int = 3000
+    separate: int = SEPARATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from minigrad.passes.bodies import Body, bodies
 from minigrad.passes.kernels import Contraction, Kernel, Loops, Options, Special
 from minigrad.passes.layout import strides_of
 from minigrad.passes.lower import lower
+from minigrad.passes.numbers import loaded_numbers
 from minigrad.passes.terms import Gather, Load
 from minigrad.shapes import Axes
 
@@ -69,7 +70,7 @@ class Program:
     def __init__(self, graph: Graph, target: Target) -> None:
         self.graph = graph
         self.target = target
-        lowered = lower(graph)
+        lowered = loaded_numbers(lower(graph))
         count = len(graph.outputs)
         self.flags = set(lowered.outputs[count:])
         self.results = (*lowered.outputs[:count], *(n for _, n in lowered.updates))

@@ -18,7 +18,7 @@ from minigrad.backends.cpu import program as plans
 from minigrad.backends.cpu.executable import Executable, compile_graph
 from minigrad.backends.reference import program
 from minigrad.core import Graph
-from minigrad.passes import finalise, kernels, schedule
+from minigrad.passes import finalise, kernels, numbers, schedule
 from minigrad.testing.retype import retyped
 
 Array = np.ndarray[Any, Any]
@@ -56,6 +56,8 @@ def limits(chosen: Limits) -> Iterator[None]:
         patch.setattr(rows, "SCRATCH", chosen.scratch)
         for module in (schedule,):
             patch.setattr(module, "UNROLL", chosen.unroll)
+        patch.setattr(numbers, "SEPARATE", chosen.separate)
+        patch.setattr(numbers, "FEW", 8 if chosen.separate > 1 else 0)
         original = kernels.Options
 
         def options(**given: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad.core import apply, registry
 
-from .held import Limits, hold
+from .held import Limits, hold, limits
 
 RNG = np.random.default_rng(0)
 
@@ -133,3 +133,22 @@ def test_row_buffers_where_vectors_go_from_row_to_row() -> None:
 
     for shape in ((22, 27), (40, 9), (16, 64)):
         hold(f, [RNG.normal(size=shape).astype(np.float32)])
+
+
+def test_numbers_do_not_make_kernels_of_their_own() -> None:
+    """Many operations that differ by a number are one kernel, which loads the number."""
+    factors = np.linspace(0.1, 0.9, 50).astype(np.float32).tolist()
+
+    def f(x: Any) -> Any:
+        scaled = [mg.tanh(x) * factor for factor in factors]
+        return sum(scaled, x * 2.0 - 1.0), scaled[3]
+
+    x = np.linspace(-1, 1, 33, dtype=np.float32)
+    hold(f, [x], Limits(separate=60))
+    with limits(Limits(separate=60)):
+        plan = mg.compile(f, backend="cpu").explain(x)
+    sources = [s.source.partition("(")[2] for s in plan.steps]
+    assert len(sources) >= 100 and len(set(sources)) <= 6, "tanh, times, plus, minus"
+    with limits(Limits(separate=200)):
+        plan = mg.compile(f, backend="cpu").explain(x)
+    assert all("constant" not in b.kind for b in plan.buffers), "fused, numbers are in the code"
