@@ -16,7 +16,7 @@ from minigrad.dtypes import float16, float32, int64
 from .build import op, renamed, repeated, reshaped, swapped, unnamed_literal
 from .convolution import cut_convolution, transposed_convolution
 from .pipeline import simplify
-from .rewrite import make_literal, rebuild
+from .rewrite import make_literal, rebuild, rebuild_at
 from .sums import Depths, distributed
 
 __all__ = ["lower"]
@@ -26,20 +26,24 @@ SHORT = 8
 
 
 def lower(graph: Graph) -> Graph:
-    """Return the graph that a compiled backend schedules.
+    """Return the graph that a compiled backend schedules, of one that is simplified for good.
 
     Its outputs are those of the graph, and then one for each range that is checked: an
     int64 that is 1 if an index is out of range.
     """
+    final = graph
     graph = rebuild(_with_checks(graph), _without_empty)
-    graph = rebuild(graph, _transposed_product)
-    graph = rebuild(graph, _wide_product)
-    graph = rebuild(graph, cut_convolution)
-    graph = rebuild(graph, transposed_convolution)
-    graph = rebuild(graph, _as_sum)
-    graph = simplify(rebuild(graph, _products), final=True)
+    graph = rebuild_at("permute_dims", graph, _transposed_product)
+    graph = rebuild_at("matmul", graph, _wide_product)
+    graph = rebuild_at("slice", graph, cut_convolution)
+    graph = rebuild_at("fold_windows", graph, transposed_convolution)
+    graph = rebuild_at("matmul", graph, _as_sum)
+    graph = rebuild_at("matmul", graph, _products)
+    if graph is not final:
+        graph = simplify(graph, final=True)
     depth = Depths()
-    return _copied(simplify(rebuild(graph, lambda n: distributed(n, depth)), final=True))
+    other = rebuild_at("sum", graph, lambda n: distributed(n, depth))
+    return _copied(graph if other is graph else simplify(other, final=True))
 
 
 # Checks ---------------------------------------------------------------------------
@@ -58,7 +62,9 @@ def _with_checks(graph: Graph) -> Graph:
             flags.append(op(node, "maximum", flags[-1], flag) if flags else flag)
         return x if node.name is None else node
 
-    graph = rebuild(graph, step)
+    graph = rebuild_at("in_range", graph, step)
+    if not flags:
+        return graph
     return Graph(
         graph.inputs, [*graph.outputs, *flags], updates=graph.updates,
         structure=graph.structure, name=graph.name,

@@ -17,7 +17,10 @@ from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.primitive import registry
 
-__all__ = ["Rule", "Step", "literal", "make", "make_literal", "rebuild", "rewrite", "rewriting"]
+__all__ = [
+    "Rule", "Step", "literal", "make", "make_literal", "rebuild", "rebuild_at", "rewrite",
+    "rewriting",
+]  # fmt: skip
 
 #: What a pass does at a node whose inputs are final: return it, or what stands for it.
 Step: TypeAlias = Callable[[Node], Node]
@@ -123,8 +126,8 @@ def rebuild(graph: Graph, *steps: Step) -> Graph:
     stands: dict[Node, Node] = {}
     for node in graph.nodes:
         stand = node
-        for i in node.inputs:
-            if stands.get(i, i) is not i:
+        for i in node.inputs if stands else ():
+            if i in stands:
                 stand = node.rebuilt(tuple([stands.get(i, i) for i in node.inputs]))
                 break
         for step in steps:
@@ -140,3 +143,10 @@ def rebuild(graph: Graph, *steps: Step) -> Graph:
         structure=graph.structure,
         name=graph.name,
     )
+
+
+def rebuild_at(name: str, graph: Graph, step: Step) -> Graph:
+    """Return the graph with a step applied that changes one primitive only: at once if none is."""
+    if any(node.primitive.name == name for node in graph.nodes):
+        return rebuild(graph, step)
+    return graph
