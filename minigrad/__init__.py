@@ -80,10 +80,24 @@ _LATER = {
     "load_ipython_extension": ("minigrad.viz.magics", "load_ipython_extension"),
 }
 
+#: Names from other libraries, and what stands for them here.
+_CALLED = {
+    "array": "mg.tensor",
+    "cat": "mg.concat",
+    "concatenate": "mg.concat",
+    "from_numpy": "mg.tensor",
+    "manual_seed": "mg.random.seed",
+    "rand": "mg.random.uniform",
+    "randint": "mg.random.randint",
+    "randn": "mg.random.normal",
+    "transpose": "mg.permute_dims",
+}
+
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+        hint = f": it is {_CALLED[name]}" if name in _CALLED else ""
+        raise AttributeError(f"module 'minigrad' has no attribute {name!r}{hint}")
     module, attribute = _LATER[name]
     found = import_module(module)
     if attribute is not None:

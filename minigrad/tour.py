@@ -62,8 +62,9 @@ def _execute(notebook: Any, out: Path) -> bool:
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(out)}}
     )
     client.km = client.create_kernel_manager()
-    client.km.kernel_cmd = [
+    client.km.kernel_spec.argv = [  # this interpreter, whatever kernels the user has
         sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
+        "--log-level=ERROR",  # a warning about local sockets is none of the reader's business
     ]  # fmt: skip
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     with client.setup_kernel():

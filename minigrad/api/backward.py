@@ -25,6 +25,13 @@ def backward(tensor: Tensor, cotangent: Any = None) -> None:
         if owner is not None:
             owners.append(owner)
             leaves.append(node)
+    if not leaves and any(map(_is_orphan, ancestors([out]))):
+        raise NotDifferentiable(
+            "backward: the tensor with requires_grad=True that this was computed from is gone, "
+            "and its .grad with it",
+            operands=[out.describe()],
+            fix="keep it in a variable: w = mg.tensor(..., requires_grad=True)",
+        )
     if not leaves:
         raise NotDifferentiable(
             "backward: nothing that this tensor was computed from requires a gradient",
@@ -57,3 +64,9 @@ def _owner(node: Node) -> Tensor | None:
             fix="make it an mg.Parameter, or pass it as an argument and use mg.grad",
         )
     return owner
+
+
+def _is_orphan(node: Node) -> bool:
+    """Whether this is the leaf of a tensor that took gradients and does not exist any more."""
+    reference = node.params.get("owner")
+    return reference is not None and reference() is None

@@ -198,7 +198,7 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.node.value is None:
-            raise _no_value(self, "a truth value, as `if` and `while` do,")
+            raise _no_value(self, "a truth value, as `if` and `while` do,", _DECIDE)
         return bool(self.item()) if self.size == 1 else self._ambiguous()
 
     def _ambiguous(self) -> bool:
@@ -433,10 +433,16 @@ def _trainable(node: Node) -> bool:
     return getattr(node.params.get("cell"), "trainable", False)
 
 
-def _no_value(tensor: Tensor, wanted: str) -> TraceError:
-    return TraceError(
-        f"a traced tensor was asked for {wanted} but has no value while tracing",
-        operands=[tensor.node.describe()],
-        fix="use mg.where(condition, a, b) instead of `if`; keep float(), .item() and .numpy() "
-        "outside the function given to mg.trace, mg.compile or mg.vmap",
-    )
+_DECIDE = (
+    "use mg.where(condition, a, b) instead of `if`; keep float(), .item() and .numpy() "
+    "outside the function given to mg.trace, mg.compile or mg.vmap"
+)
+_RETURN = (
+    "return it from the function given to mg.trace, mg.compile or mg.vmap, and ask there: "
+    "`loss = step(x)`, then loss.item(); instead of t[mask] use mg.where(mask, t, 0)"
+)
+
+
+def _no_value(tensor: Tensor, wanted: str, fix: str = _RETURN) -> TraceError:
+    message = f"a traced tensor was asked for {wanted} but has no value while tracing"
+    return TraceError(message, operands=[tensor.node.describe()], fix=fix)

@@ -100,6 +100,14 @@ def test_gradient_of_a_leaf_that_is_gone_is_dropped() -> None:
     assert p.grad.tolist() == X.tolist()
 
 
+def test_backward_says_that_the_only_tensor_with_a_gradient_is_gone() -> None:
+    y = mg.sum(mg.tensor([1.0, 2.0], requires_grad=True))
+    with pytest.raises(NotDifferentiable, match=r"(?s)is gone.*keep it in a variable"):
+        y.backward()
+    with pytest.raises(NotDifferentiable, match="nothing that this tensor"):
+        mg.sum(mg.tensor([1.0, 2.0])).backward()
+
+
 def test_backward_after_assign_reaches_the_parameter_that_was_read() -> None:
     p = mg.Parameter(X)
     y = mg.sum(p * p)

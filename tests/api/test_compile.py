@@ -367,6 +367,15 @@ def test_asking_a_traced_tensor_for_its_value_is_an_error(body: Any) -> None:
         mg.compile(body)(B)
 
 
+def test_the_repair_for_a_value_is_to_return_it() -> None:
+    with pytest.raises(TraceError, match=r"(?s)fix +return it .*`loss = step\(x\)`"):
+        mg.compile(lambda x: mg.sum(x).item())(B)
+    with pytest.raises(TraceError, match=r"(?s)fix .*instead of t\[mask\] use mg\.where"):
+        mg.compile(lambda x: x[x > 0])(B)
+    with pytest.raises(TraceError, match=r"(?s)fix +use mg\.where.*instead of `if`"):
+        mg.compile(lambda x: x if mg.sum(x) > 0 else -x)(B)
+
+
 def test_traced_tensor_prints_its_type_and_place() -> None:
     seen = []
     mg.compile(lambda x: seen.append(repr(x * 2)) or x)(B)

@@ -76,6 +76,7 @@ def test_tour_command_leaves_notebook_page_and_pictures(tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stdout + found.stderr
     assert "test accuracy" in found.stdout
+    assert found.stderr == ""
     assert str(out) in found.stdout
     notebook = json.loads((out / "01_tour.ipynb").read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4

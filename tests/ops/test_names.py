@@ -53,3 +53,15 @@ def test_function_has_a_summary_line_and_named_parameters(name: str) -> None:
     assert first.endswith("."), first
     assert function.__name__ == name
     assert inspect.signature(function).parameters
+
+
+def test_names_of_other_libraries_lead_to_those_here() -> None:
+    for other, here in mg._CALLED.items():
+        with pytest.raises(AttributeError, match=re.escape(f"{other!r}: it is {here}")):
+            getattr(mg, other)
+        found: object = mg
+        for part in here.split(".")[1:]:
+            found = getattr(found, part)
+        assert callable(found)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        mg.nothing  # noqa: B018
