@@ -13,6 +13,7 @@ import pytest
 import minigrad as mg
 from minigrad import doctor
 from minigrad.backends.base import default_backend
+from minigrad.backends.cpu import threads
 
 pytestmark = pytest.mark.host
 needs_cpu = pytest.mark.skipif(
@@ -40,6 +41,7 @@ def test_doctor_says_target_threads_and_cache(
 ) -> None:
     monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("MINIGRAD_CPU_TARGET", "baseline")
+    monkeypatch.setattr(threads, "_chosen", [])
     monkeypatch.setenv("MINIGRAD_NUM_THREADS", "3")
     (tmp_path / "one.objects").write_bytes(bytes(2_000_000))
     assert "vectors of 128 bits" in state("backend cpu")
@@ -52,6 +54,7 @@ def test_doctor_reports_a_wrong_setting_instead_of_failing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MINIGRAD_CPU_TARGET", "pentium")
+    monkeypatch.setattr(threads, "_chosen", [])
     monkeypatch.setenv("MINIGRAD_NUM_THREADS", "many")
     monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path / "not there yet"))
     assert "no CPU target 'pentium'" in state("backend cpu")
