@@ -15,7 +15,7 @@ from .kernels import Contraction, Domain, Kernel, Options, Sink
 from .layout import Orders
 from .numbers import small_operations
 
-__all__ = ["LONG", "ROW", "Bound", "Draft", "Fact", "Group", "portion", "squeezed"]
+__all__ = ["LONG", "ROW", "ROW_OF", "Bound", "Draft", "Fact", "Group", "portion", "squeezed"]
 
 #: What a value is bound to: a product's kernel, a row domain, or nothing.
 Bound: TypeAlias = Node | Domain | None
@@ -24,6 +24,8 @@ Group: TypeAlias = tuple[int, Shape, Bound]
 
 #: Operations in a row, after which a kernel ends.
 LONG = 120
+#: Operations in a row that go together where most are kernels of their own.
+ROW_OF = 3
 #: What computing a row's reduction again is taken to cost.
 ROW = 1000.0
 
@@ -72,6 +74,25 @@ class Draft:
         self.kernels: list[Kernel] = []
         self.products: dict[Node, Contraction] = {}
         self.separate = len(small_operations(graph)) > options.separate
+        self.sole = _sole_users(graph) if self.separate else {}
+
+    def alone(self, node: Node) -> bool:
+        """Whether, where most operations are kernels of their own, this one should be, too.
+
+        Some in a row go together, if nothing else needs what is between them: a few kinds of
+        kernels are then still enough for all.
+        """
+        if not self.separate:
+            return False
+        user, fact = self.sole.get(node), self.facts[node]
+        return (
+            fact.long >= ROW_OF
+            or fact.bound is not None
+            or user is None
+            or user.primitive.kind != "elementwise"
+            or node.primitive.kind != "elementwise"
+            or user.aval.shape != node.aval.shape
+        )
 
     def ready(self, node: Node) -> int:
         """Return the first level on which a node can be had, computed or loaded."""
@@ -112,6 +133,18 @@ class Draft:
         else:
             self.sink(Sink(node, node), fact.level, fact.bound)
         return fact.level + 1
+
+
+def _sole_users(graph: Graph) -> dict[Node, Node]:
+    """Return the one operation that uses a node, for those that have just one."""
+    found: dict[Node, Node] = {}
+    several = set(graph.results)
+    for node in graph.nodes:
+        for i in node.inputs:
+            if i in found:
+                several.add(i)
+            found[i] = node
+    return {i: user for i, user in found.items() if i not in several}
 
 
 def portion(i: Node, node: Node) -> float:

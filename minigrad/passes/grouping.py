@@ -39,28 +39,41 @@ def grouped(draft: Draft) -> list[Kernel]:
 
 
 def _find_alike(draft: Draft, kernels: list[Loops]) -> None:
-    """Find kernels of one operation each that do the same: their code is written once."""
+    """Find kernels of a few operations each that do the same: their code is written once."""
     first: dict[Hashable, Loops] = {}
     for kernel in kernels:
         (sink,) = kernel.sinks
-        node = sink.source
-        if sink.target is not node or node.primitive.kind != "elementwise":
+        if sink.target is not sink.source:
             continue
-        operands: list[Hashable] = []
-        for i in node.inputs:
-            if draft.loaded(i, kernel.level):
-                if i in draft.inside or draft.orders[i] != draft.orders[node]:
-                    break  # it lies within its padding, or may have to be copied first
-                operands.append(node.inputs.index(i))
-            elif i.primitive.name == "full":
-                operands.append((repr(i.params["value"]), i.aval.dtype))
-            else:
-                break
-        else:
-            params = tuple(sorted(node.params.items()))
-            key = (node.primitive.name, params, node.aval, draft.orders[node], tuple(operands))
+        leaves: dict[Node, int] = {}
+        key = _form(draft, sink.source, kernel.level, leaves)
+        if key is not None:
+            kernel.leaves = tuple(leaves)
             alike = first.setdefault(key, kernel)
             kernel.like = alike if alike is not kernel else None
+
+
+def _form(draft: Draft, node: Node, level: int, leaves: dict[Node, int]) -> Hashable | None:
+    """Return what a kernel does, whatever the nodes that it loads; those are put in a row.
+
+    None if it is more than elementwise operations on what lies like their result.
+    """
+    if node.primitive.kind != "elementwise":
+        return None
+    operands: list[Hashable] = []
+    for i in node.inputs:
+        if draft.loaded(i, level):
+            if i in draft.inside or draft.orders[i] != draft.orders[node]:
+                return None  # it lies within its padding, or may have to be copied first
+            operands.append((leaves.setdefault(i, len(leaves)), i.aval))
+        elif i.primitive.name == "full":
+            operands.append((repr(i.params["value"]), i.aval.dtype))
+        elif (inner := _form(draft, i, level, leaves)) is not None:
+            operands.append(inner)
+        else:
+            return None
+    params = tuple(sorted(node.params.items()))
+    return node.primitive.name, params, node.aval, draft.orders[node], tuple(operands)
 
 
 def _place_inside(draft: Draft) -> None:

@@ -79,7 +79,7 @@ class Sink:
 class Loops:
     """A fused kernel over the elements of ``shape``; with a domain, it reduces row by row.
 
-    ``like`` is a kernel that does the same to other nodes, operand by operand.
+    ``like`` is a kernel that does the same to other nodes: to its ``leaves``, one by one.
     """
 
     level: int
@@ -87,6 +87,7 @@ class Loops:
     domain: Domain | None
     sinks: list[Sink] = field(default_factory=list)
     like: Loops | None = None
+    leaves: tuple[Node, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,7 @@ __all__ = ["FEW", "SEPARATE", "SMALL", "loaded_numbers", "small_operations"]
 #: Elements up to which an operation is small.
 SMALL = 4096
 #: Number of small operations above which each is a kernel of its own, so that equal kernels
-#: are compiled once.
+#: are compiled once. (A few in a row go together, see ``draft``.)
 SEPARATE = 3000
 #: Different numbers up to which one operation is written for each of them.
 FEW = 8

@@ -116,7 +116,7 @@ class _Scheduler:
             carrier = next(i for i in inputs if self.facts[i].bound is bound)
             fact.lies = self._lies(node, carrier)
         self.facts[node] = fact
-        if (self.draft.separate and own) or fact.long >= LONG:
+        if (own and self.draft.alone(node)) or fact.long >= LONG:
             self.cut(node)
 
     def _before_movement(self, node: Node) -> None:

@@ -109,16 +109,15 @@ class Program:
 
     def _alike(self, kernel: Loops, step: Step) -> Step:
         """Return the step of a kernel that does to its nodes what another does to others."""
-        (mine,), (other,) = kernel.sinks, step.kernel.sinks  # type: ignore[union-attr]
-        stands = {other.target: mine.target}
-        stands.update(zip(other.source.inputs, mine.source.inputs, strict=True))
-        place, code = self.layout.place, step.code
-        assert code is not None
+        other, place, code = step.kernel, self.layout.place, step.code
+        assert isinstance(other, Loops) and code is not None
         slots = {
             place(old).buffer: place(new).buffer
-            for old, new in stands.items()
-            if old in self.schedule.stored
-        }
+            for old, new in zip(
+                (other.sinks[0].target, *other.leaves), (kernel.sinks[0].target, *kernel.leaves),
+                strict=True,
+            )
+        }  # fmt: skip
         return Step(kernel, None, replace(code, slots=[slots[b] for b in code.slots]), step.what)
 
     def _contraction(self, kernel: Contraction, body: Body) -> list[Step]:

@@ -148,7 +148,7 @@ def test_numbers_do_not_make_kernels_of_their_own() -> None:
     with limits(Limits(separate=60)):
         plan = mg.compile(f, backend="cpu").explain(x)
     sources = [s.source.partition("(")[2] for s in plan.steps]
-    assert len(sources) >= 100 and len(set(sources)) <= 6, "tanh, times, plus, minus"
+    assert len(sources) >= 25 and len(set(sources)) <= 6, "three in a row, a few kinds of rows"
     with limits(Limits(separate=200)):
         plan = mg.compile(f, backend="cpu").explain(x)
     assert all("constant" not in b.kind for b in plan.buffers), "fused, numbers are in the code"
