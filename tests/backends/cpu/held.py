@@ -18,7 +18,7 @@ from minigrad.backends.cpu import program as plans
 from minigrad.backends.cpu.executable import Executable, compile_graph
 from minigrad.backends.reference import program
 from minigrad.core import Graph
-from minigrad.passes import finalise, kernels, numbers, schedule
+from minigrad.passes import finalise, kernels, lower, numbers, schedule
 from minigrad.testing.retype import retyped
 
 Array = np.ndarray[Any, Any]
@@ -37,6 +37,7 @@ class Limits:
     scratch: int = 96 << 10
     epilogues: bool = True
     separate: int = 3000
+    distribute: bool = True  # take factors out of sums, where 0 times infinity is then not seen
 
 
 @contextmanager
@@ -56,6 +57,8 @@ def limits(chosen: Limits) -> Iterator[None]:
         patch.setattr(rows, "SCRATCH", chosen.scratch)
         for module in (schedule,):
             patch.setattr(module, "UNROLL", chosen.unroll)
+        if not chosen.distribute:
+            patch.setattr(lower, "distributed", lambda node, _: node)
         patch.setattr(numbers, "SEPARATE", chosen.separate)
         patch.setattr(numbers, "FEW", 8 if chosen.separate > 1 else 0)
         original = kernels.Options

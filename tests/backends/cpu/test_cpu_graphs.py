@@ -152,3 +152,16 @@ def test_numbers_do_not_make_kernels_of_their_own() -> None:
     with limits(Limits(separate=200)):
         plan = mg.compile(f, backend="cpu").explain(x)
     assert all("constant" not in b.kind for b in plan.buffers), "fused, numbers are in the code"
+
+
+def test_an_infinite_factor_of_a_sum() -> None:
+    """The one place where compiled code is not the reference; docs/conventions.md says so."""
+    x = np.array([[0.0, 1.0], [2.0, 3.0]])
+    factor = np.array([np.inf, 2.0])
+
+    def f(x: Any, factor: Any) -> Any:
+        return mg.sum(x * factor, 0)
+
+    hold(f, [x, factor], Limits(distribute=False))
+    np.testing.assert_array_equal(mg.compile(f, backend="numpy")(x, factor), [np.nan, 8.0])
+    np.testing.assert_array_equal(mg.compile(f, backend="cpu")(x, factor), [np.inf, 8.0])

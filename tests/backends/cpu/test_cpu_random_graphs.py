@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def held(kind: str, examples: int) -> Callable[[], None]:
     )  # fmt: skip
     @given(cases(**KINDS[kind]), LIMITS)
     def test(case: Case, limits: Limits) -> None:
-        hold(case.function(), case.arrays, limits)
+        hold(case.function(), case.arrays, replace(limits, distribute=kind != "special"))
 
     return test
 
