@@ -129,11 +129,6 @@ class CupyDevice:
         with self.stream:
             return sent(self.cupy, view) if isinstance(view, np.ndarray) else self.cupy.array(view)
 
-    def move(self, target: int, source: int, nbytes: int) -> Run:
-        """Return a copy within the device."""
-        function, stream = self.cupy.cuda.runtime.memcpyAsync, self.stream.ptr
-        return lambda: function(target, source, nbytes, 3, stream)
-
     # Work -------------------------------------------------------------------------------
 
     def prepare(self, source: str, names: Collection[str]) -> None:

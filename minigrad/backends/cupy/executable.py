@@ -2,7 +2,7 @@
 
 Arguments are copied to memory of the executable's own, whose addresses the captured graph
 knows; state that it returned in the last call is there already. New state is written beside
-the old and copied over it at the end, once no check has found an index out of range: a call
+the old and copied over it at the end, unless a check has found an index out of range: a call
 that fails changes nothing.
 """
 
@@ -62,9 +62,6 @@ class Device(Protocol):
     def product(self, step: Multiply, addresses: Sequence[int]) -> Run:
         """Return the call of a matrix product."""
 
-    def move(self, target: int, source: int, nbytes: int) -> Run:
-        """Return a copy within the device."""
-
     def compute(self, node: Any, operands: Sequence[Any]) -> Any:
         """Return the result of one operation on arrays of the device."""
 
@@ -103,7 +100,7 @@ class Executable:
             device.prepare(program.source, names)
         self._make()
         #: The inputs whose arrays new state may be written over.
-        self.reusable = frozenset(self._states.values())
+        self.reusable = frozenset(program.states.values())
 
     # Making it --------------------------------------------------------------------------
 
@@ -119,11 +116,8 @@ class Executable:
         flags = [self._view(n) for n in program.flags if n.inputs]
         self._watch = device.watch(flags) if flags else None
         self._sources = [self._source(n) for n in program.results]
-        self._states = self._updates()
         self._work = [self._run(s) for s in program.steps]
-        self._commit = self._copies()
         self._replays: list[Run] = []
-        self._commit_all: Run | None = None
         self._stretch()
 
     def _address(self, slot: int) -> int:
@@ -143,17 +137,6 @@ class Executable:
             return "constant", constant_array(node)
         return "result", self._view(node)
 
-    def _updates(self) -> dict[int, int]:
-        """Return for each result that is the new value of a state cell, the input of that cell."""
-        graph = self.program.graph
-        cells = {n.params["cell"]: i for i, n in enumerate(graph.inputs) if "cell" in n.params}
-        first = len(graph.outputs)
-        return {
-            first + i: cells[cell]
-            for i, (cell, _) in enumerate(graph.updates)
-            if cell in cells and self._sources[first + i][0] == "result"
-        }
-
     def _run(self, step: Any) -> Run:
         if isinstance(step, Kernel):
             return self.device.kernel(step, [self._address(s) for s in step.slots])
@@ -167,18 +150,6 @@ class Executable:
             device.take(goal, device.compute(node, operands))
 
         return reference
-
-    def _copies(self) -> list[Run]:
-        """Return the copies of new state over the old."""
-        layout, inputs = self.program.layout, self.program.schedule.graph.inputs
-        return [
-            self.device.move(
-                self._address(layout.place(inputs[i]).buffer),
-                self._address(layout.place(self.program.results[number]).buffer),
-                inputs[i].aval.nbytes,
-            )
-            for number, i in self._states.items()
-        ]
 
     # Running it -------------------------------------------------------------------------
 
@@ -197,19 +168,22 @@ class Executable:
             return self._called(arrays, owned)
 
     def _called(self, arrays: Sequence[Any], owned: Collection[int]) -> list[Any]:
-        device = self.device
-        kept = {n: i for n, i in self._states.items() if i in owned}
+        device, states = self.device, self.program.states
+        kept = {n: i for n, i in states.items() if i in owned}
         stays = {i for i, a in enumerate(arrays) if device.same(self._inputs[i], a)}
-        for i, given in self._given.items():
-            if i not in stays and given() is not None:
-                stays = set()  # somebody still holds the memory of old state: it is left to them
-                self._make()
-                break
+        if self._is_held(stays, owned):
+            stays = set()  # the memory of old state is left to who holds it
+            self._make()
         device.enter()
         try:
             for i, (view, array) in enumerate(zip(self._inputs, arrays, strict=True)):
                 if i not in stays:
                     device.take(view, array)
+            same = {  # before they may be written over
+                n: device.copy(self._inputs[what])
+                for n, (kind, what) in enumerate(self._sources)
+                if kind == "input"
+            }
             self._launch()
             if self._watch is not None and self._watch[1]():
                 self._failed(arrays)
@@ -221,14 +195,18 @@ class Executable:
                     results.append(arrays[i] if i in stays else self._resident(i))
                 elif number in self._plain:
                     results.append(next(made))
-                elif kind == "input":
-                    results.append(device.copy(self._inputs[what]))
                 else:
-                    results.append(device.copy(what))
-            self._replace(kept)
+                    results.append(same[number] if kind == "input" else device.copy(what))
         finally:
             device.leave()
         return results
+
+    def _is_held(self, stays: Collection[int], owned: Collection[int]) -> bool:
+        """Whether anybody but the caller has the memory of state that will be written over."""
+        away = (given() for i, given in self._given.items() if i not in stays)
+        return any(a is not None for a in away) or any(
+            i in stays and i not in owned for i in self.reusable
+        )
 
     def explain(self, arrays: Sequence[Any] | None = None) -> Plan:  # noqa: ARG002
         """Return what runs. The steps are not timed: they are one launch."""
@@ -275,20 +253,6 @@ class Executable:
             self._watch[0]()
         for run in runs[1]:
             run()
-
-    def _replace(self, kept: dict[int, int]) -> None:
-        """Let new state take the place of the old."""
-        if len(kept) < len(self._states):
-            for run, number in zip(self._commit, self._states, strict=True):
-                if number in kept:
-                    run()
-        elif self._commit_all is not None:
-            self._commit_all()
-        elif self._commit:
-            for run in self._commit:
-                run()
-            with _capturing:
-                self._commit_all = self.device.captured(self._commit)
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""

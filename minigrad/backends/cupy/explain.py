@@ -40,7 +40,7 @@ def explain(program: Program, target: str) -> Plan:
 
 def _step(program: Program, i: int) -> PlanStep:
     step, kernel = program.steps[i], program.kernels[i]
-    computes, reads, writes = covered(program.schedule, kernel)
+    computes, reads, writes = covered(program.schedule, kernel) if kernel else ((), (), ())
     buffers = tuple(dict.fromkeys(step.slots))
     if isinstance(step, Kernel):
         what, source = step.what, step.text.replace("NAME", step.name, 1)
@@ -52,7 +52,8 @@ def _step(program: Program, i: int) -> PlanStep:
         function = step.node.primitive.reference
         what, source, parts = "reference", f"{function.__module__}.{function.__qualname__}", 1
     return PlanStep(
-        what=what, over=extent(kernel), computes=computes, reads=reads, writes=writes,
+        what=what, over=extent(kernel) if kernel else (), computes=computes, reads=reads,
+        writes=writes,
         buffers=buffers, nbytes=sum(program.layout.buffers[b].nbytes for b in buffers),
         flops=sum(map(flops, computes)), parts=parts, estimated=None, measured=None, source=source,
     )  # fmt: skip

@@ -89,6 +89,20 @@ MG mg_words mg_philox(u64 seed, u64 stream, u64 block) {
         "return k < 2 ? (k == 0 ? w.at[0] : w.at[1]) : (k == 2 ? w.at[2] : w.at[3]); }",
         ("mg_philox",),
     ),
+    "mg_copy": (
+        """\
+typedef mg_pack<u32, 4> mg_16;
+template <int THREADS, int EACH>
+MG void mg_copy(const mg_16* from, mg_16* to, i64 block, i64 n) {
+  const i64 first = block * (THREADS * EACH) + (i64)threadIdx.x;
+  mg_16 held[EACH];
+#pragma unroll
+  for (int j = 0; j < EACH; ++j) if (first + j * THREADS < n) held[j] = from[first + j * THREADS];
+#pragma unroll
+  for (int j = 0; j < EACH; ++j) if (first + j * THREADS < n) to[first + j * THREADS] = held[j];
+}""",
+        ("mg_pack",),
+    ),
 }
 
 

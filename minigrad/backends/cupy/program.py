@@ -13,6 +13,7 @@ from minigrad.passes.kernels import Contraction, Loops, Options, Special
 from minigrad.passes.kernels import Kernel as Scheduled
 from minigrad.passes.lower import lower
 
+from .commit import commits
 from .emit import Kernel
 from .layout import Layout, pack
 from .loops import kernels_of
@@ -58,8 +59,8 @@ OPTIONS = Options(row_bytes=1 << 17, parts=parts, epilogues=False, separate=1 <<
 class Program:
     """The steps of a graph, their memory and their text.
 
-    ``results`` are the graph's outputs and new states; ``flags`` what tells of an index out
-    of range.
+    ``results`` are the graph's outputs and new states; ``states`` says for each new state that
+    is computed which input it replaces; ``flags`` tell of an index out of range.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -71,8 +72,8 @@ class Program:
         self.schedule, found = bodies(lowered, OPTIONS)
         self.layout = Layout(self.schedule)
         self.steps: list[Step] = []
-        #: The kernel of the schedule that each step belongs to.
-        self.kernels: list[Scheduled] = []
+        #: The kernel of the schedule that each step belongs to; none for the copies at the end.
+        self.kernels: list[Scheduled | None] = []
         for kernel, body in zip(self.schedule.kernels, found, strict=True):
             if isinstance(kernel, Special):
                 self.steps.append(self._special(kernel.node))
@@ -88,6 +89,8 @@ class Program:
         for node in self.schedule.graph.results:
             self.layout.place(node)
         self.checks = self._checks_first()
+        self.states = self._replaced()
+        self._commit()
         for number, step in enumerate(self.steps):
             for slot in step.slots:
                 self.layout.buffers[slot].touch(number)
@@ -97,14 +100,33 @@ class Program:
     def _checks_first(self) -> int:
         """Move what the flags are computed from to the front; return how many steps that is."""
         needed = {self.layout.place(n).buffer for n in self.flags if n.inputs}
-        first: list[Step] = []
-        for step in reversed(self.steps):
-            if step.writes & needed:
-                first.append(step)
-                needed |= set(step.slots)
-        rest = [s for s in self.steps if s not in first]
-        self.steps = [*reversed(first), *rest]
+        first: list[int] = []
+        for i in reversed(range(len(self.steps))):
+            if self.steps[i].writes & needed:
+                first.insert(0, i)
+                needed |= set(self.steps[i].slots)
+        order = [*first, *(i for i in range(len(self.steps)) if i not in first)]
+        self.steps = [self.steps[i] for i in order]
+        self.kernels = [self.kernels[i] for i in order]
         return len(first)
+
+    def _replaced(self) -> dict[int, int]:
+        """Return for each result that is a cell's computed new value the input of that cell."""
+        graph, inputs = self.graph, self.schedule.graph.inputs
+        cells = {n.params["cell"]: i for i, n in enumerate(graph.inputs) if "cell" in n.params}
+        updates = enumerate(graph.updates, len(graph.outputs))
+        return {
+            number: cells[cell]
+            for number, (cell, _) in updates
+            if cell in cells and self.results[number].inputs and self.results[number] not in inputs
+        }
+
+    def _commit(self) -> None:
+        """Add the steps that copy new state over the old."""
+        inputs = self.schedule.graph.inputs
+        pairs = [(self.results[number], inputs[i]) for number, i in self.states.items()]
+        self.steps += commits(self.layout, pairs, [n for n in self.flags if n.inputs])
+        self.kernels += [None] * (len(self.steps) - len(self.kernels))
 
     def _special(self, node: Node) -> Step:
         found = special(node, self.layout)

@@ -82,11 +82,6 @@ class EmulatedDevice:
         address = base + m.offset * dtype.itemsize
         return self.view(address, (batch, n, k), dtype, (m.batch, m.row, m.column))
 
-    def move(self, target: int, source: int, nbytes: int) -> Any:
-        return lambda: self._bytes(target, nbytes).__setitem__(
-            slice(None), self._bytes(source, nbytes).copy()
-        )
-
     def compute(self, node: Any, operands: Sequence[Any]) -> Any:
         with np.errstate(all="ignore"):
             return node.primitive.reference(*operands, **node.params)

@@ -304,6 +304,68 @@ def test_old_state_that_somebody_holds_is_left_alone() -> None:
 
 
 @needs_gcc
+def test_state_that_is_passed_but_held_is_left_alone() -> None:
+    """As with the test above, but the same arrays come again, this time not to be written over."""
+    graph, state, args = training()
+    executable = Executable(graph, EmulatedDevice())
+    cells = [n.params["cell"] for n in graph.state]
+    first = executable(*args, *state, owned=executable.reusable)
+    new = {cell: first[1 + i] for i, (cell, _) in enumerate(graph.updates)}
+    present = [new.get(c, s) for c, s in zip(cells, state, strict=True)]
+    before = [np.array(p) for p in present]
+    second = executable(*args, *present)
+    for a, b in zip(present, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    check(second, Reference(graph)(*args, *before), 2e-5)
+
+
+@needs_gcc
+def test_cells_that_change_places_and_old_state_as_a_result() -> None:
+    a, b, c = (mg.Buffer(normal(5, 7)) for _ in range(3))
+
+    def step(x: Any) -> Any:
+        was = a * 1.0
+        a.assign(b * 2.0)
+        b.assign(was)
+        c.assign(c + x)
+        return was, c * 1.0
+
+    graph = finalise(mg.compile(step, backend="numpy").graph(normal(5, 7)))
+    executable, reference = Executable(graph, EmulatedDevice()), Reference(graph)
+    assert graph.outputs[0] in graph.inputs
+    cells = [n.params["cell"] for n in graph.state]
+    here = {n.params["cell"]: np.array(state_value(n)) for n in graph.state}
+    away = dict(here)
+    for _ in range(4):
+        x = normal(5, 7)
+        found = executable(x, *(away[i] for i in cells), owned=executable.reusable)
+        expected = reference(x, *(here[i] for i in cells))
+        for p, q in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(p, q)
+        for i, (cell, _) in enumerate(graph.updates):
+            here[cell], away[cell] = expected[2 + i], found[2 + i]
+
+
+@needs_gcc
+def test_more_state_than_one_kernel_has_arguments_for() -> None:
+    cells = [mg.Buffer(normal(i % 3, 1 + i)) for i in range(230)]
+
+    def step(x: Any) -> Any:
+        for cell in cells:
+            cell.assign(cell + x)
+
+    x = np.array(0.5, np.float32)
+    graph = finalise(mg.compile(step, backend="numpy").graph(x))
+    executable = Executable(graph, EmulatedDevice())
+    state = [np.array(state_value(n)) for n in graph.state]
+    for _ in range(2):
+        found = executable(x, *state, owned=executable.reusable)
+        for p, q in zip(found, Reference(graph)(x, *state), strict=True):
+            np.testing.assert_array_equal(p, q)
+    assert sum(s.what == "commit" for s in executable.explain().steps) == 1
+
+
+@needs_gcc
 def test_an_index_out_of_range_changes_nothing_and_work_goes_on() -> None:
     graph, state, (x, labels) = training()
     executable = Executable(graph, EmulatedDevice())
