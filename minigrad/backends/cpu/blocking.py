@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
+from minigrad.backends.layout import Place
 from minigrad.core.node import Node
 from minigrad.passes.affine import Affine, Var, flatten
 from minigrad.passes.bodies import Body
 from minigrad.passes.terms import Bits, Count, Gather, Guard, Load, Partial, walk
 
 from .order import join
-from .place import Place
 from .target import Target
 from .tile import Inner, tile_for
 

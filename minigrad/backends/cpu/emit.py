@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from minigrad.backends.layout import Place, wide
 from minigrad.core.node import Node
 from minigrad.dtypes import DType, int32, int64
 from minigrad.errors import GraphInvalid
@@ -27,7 +28,6 @@ from minigrad.passes.terms import (
 from . import special
 from .dialect import Writer
 from .nest import Nest
-from .place import Place, wide
 from .target import Target
 from .values import TYPES, Value
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backends.layout import value_of
+from minigrad.backends.memory import pack
 from minigrad.backends.reference import Program as Reference
 from minigrad.backends.report import Plan
 from minigrad.core.graph import Graph
@@ -17,11 +19,11 @@ from minigrad.errors import MinigradError
 
 from . import pool
 from .bound import layout as memory_layout
-from .buffers import Recycler, pack
 from .explain import explain
-from .layout import value_of
+from .layout import ALIGN
 from .plan import CHECK, RELEASE, SERIAL, PlanHandle, StepSpec, aligned, make_plan
 from .program import Program, Step, program_of
+from .recycler import Recycler
 
 __all__ = ["Executable", "compile_graph"]
 
@@ -61,7 +63,7 @@ class Executable:
         self.reusable = frozenset(program.reuse.values())
         self._run = pool.run
         self._error = aligned(1)
-        self.arena = pack(layout.buffers)
+        self.arena = pack(layout.buffers, ALIGN)
         self._memory = aligned(self.arena.nbytes, np.uint8)
         self._table = aligned(len(layout.buffers), np.uint64)
         self._inputs: list[tuple[int, int]] = []

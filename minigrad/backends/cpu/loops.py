@@ -7,10 +7,11 @@ kept in registers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
+from minigrad.backends.layout import Place, wide
 from minigrad.core.node import Node
 from minigrad.dtypes import DType, int64
 from minigrad.dtypes import bool as bool_
@@ -24,7 +25,6 @@ from .code import MOST_CHUNKS, Code, grain_of
 from .dialect import Writer
 from .emit import Emitter
 from .order import Access, Traversal, accesses, every_term, traversal
-from .place import Place, wide
 from .target import Target
 from .values import Value
 
@@ -97,7 +97,7 @@ class LoopKernel:
         """Return where a sum goes, in its first part, and the distance of the next part."""
         if item.parts > 1:
             place = self.partial(item.target)
-            return Place(place.buffer, place.offset, place.strides[1:]), place.strides[0]
+            return replace(place, strides=place.strides[1:]), place.strides[0]
         return self.place(item.target), 0
 
     def _copy_across(self, copied: Copied) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from minigrad.backends.layout import Place
+from minigrad.backends.memory import Buffer
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.dtypes import uint8
@@ -17,12 +19,10 @@ from minigrad.passes.numbers import loaded_numbers
 from minigrad.passes.terms import Gather, Load
 from minigrad.shapes import Axes
 
-from .buffers import Buffer
 from .code import Code
 from .jit import load
 from .layout import Layout
 from .order import every_term
-from .place import Place
 from .rows import loops_code
 from .target import Target, current_target
 from .tiles import contraction_code
@@ -158,7 +158,7 @@ class Program:
         origin, shape = self.layout.place(node), node.aval.shape
         if goal is None:
             buffer = self.layout.scratch(Buffer("arena", node.aval.nbytes))
-            goal = Place(buffer, 0, strides_of(shape, order))
+            goal = Place(buffer, 0, strides_of(shape, order), node.aval.dtype)
         loops = [Var(n) for n in shape]
         index = tuple(Affine.of(v) for v in loops)
         code = copy_code(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from minigrad.backends.layout import Place, wide
 from minigrad.core.node import Node
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.bodies import Accumulated, Body, Stored
@@ -19,7 +20,6 @@ from minigrad.passes.terms import Apply, Partial, Reduce, Term
 
 from .code import Code
 from .loops import Copied, LoopKernel, Running
-from .place import Place, wide
 from .target import Target
 from .values import Value
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from minigrad.backends.layout import wide
 from minigrad.dtypes import DType, int64
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.terms import Bits, Gather, Guard, Partial, Reduce
 
-from .place import wide
 from .values import Value
 
 if TYPE_CHECKING:

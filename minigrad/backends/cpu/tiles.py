@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from minigrad.backends.layout import Place
 from minigrad.core.node import Node
 from minigrad.dtypes import DType, int64
 from minigrad.passes.affine import ZERO, Affine, Var, flatten
@@ -20,7 +21,6 @@ from minigrad.passes.terms import Load, walk
 from .blocking import Blocking
 from .code import Code, grain_of
 from .emit import Emitter
-from .place import Place
 from .target import Target
 from .tile import Ahead, tile_routine
 from .transpose import pack_code

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from minigrad.backends.layout import Place
 from minigrad.dtypes import DType, int64
 from minigrad.dtypes import bool as bool_
 from minigrad.passes.affine import ZERO, Affine, Var
@@ -16,7 +17,6 @@ from minigrad.passes.affine import ZERO, Affine, Var
 from .code import Code, grain_of
 from .dialect import Writer
 from .emit import Emitter
-from .place import Place
 from .target import Target
 from .values import TYPES, Value
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backends.layout import Place, wide
 from minigrad.core.node import Node
 from minigrad.dtypes import DType, int32, int64
 from minigrad.passes.affine import Affine, Var, flatten
@@ -30,7 +31,6 @@ from minigrad.passes.terms import (
 )
 
 from .dialect import Value, Writer, c_type, literal, storage_type
-from .layout import Place, wide
 
 __all__ = ["Emitter", "Kernel", "identity", "variables_of"]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from threading import Lock
 from typing import Any, Protocol
 
+from minigrad.backends.layout import value_of
 from minigrad.backends.reference import Program as ReferenceProgram
 from minigrad.backends.report import Plan
 from minigrad.core.graph import Graph
@@ -22,7 +23,6 @@ from minigrad.shapes import Shape
 
 from .emit import Kernel
 from .explain import explain
-from .layout import constant_array
 from .products import Multiply
 from .program import Program, Reference
 
@@ -134,7 +134,7 @@ class Executable:
         if node in inputs:
             return "input", inputs.index(node)
         if not node.inputs:
-            return "constant", constant_array(node)
+            return "constant", value_of(node)
         return "result", self._view(node)
 
     def _run(self, step: Any) -> Run:

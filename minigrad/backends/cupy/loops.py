@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from math import prod
 
 from minigrad.backends.cupy.dialect import Value, c_type, storage_type
+from minigrad.backends.layout import Place, wide
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.bodies import Accumulated, Body, Stored
 from minigrad.passes.terms import Bits, Gather, Guard, Load, Partial, Reduce, Term, walk
 
 from .emit import Emitter, Kernel, variables_of
-from .layout import Layout, Place, wide
+from .layout import Layout
 
 __all__ = ["THREADS", "block_reduce", "kernels_of", "memory_order", "pointwise", "sums"]
 

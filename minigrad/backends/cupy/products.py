@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from minigrad.backends.layout import Place
+from minigrad.backends.memory import Buffer
 from minigrad.core.node import Node
 from minigrad.dtypes import DType
 from minigrad.passes.affine import ZERO, Affine, Var, flatten
@@ -18,7 +20,7 @@ from minigrad.passes.bodies import Body, Product, Stored
 from minigrad.passes.terms import Load, row_major
 
 from .emit import Emitter, Kernel
-from .layout import Buffer, Layout, Place
+from .layout import Layout
 from .loops import write_pointwise
 
 __all__ = ["Matrix", "Multiply", "product_steps"]

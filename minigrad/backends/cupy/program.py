@@ -15,7 +15,7 @@ from minigrad.passes.lower import lower
 
 from .commit import commits
 from .emit import Kernel
-from .layout import Layout, pack
+from .layout import Layout, allocate
 from .loops import kernels_of
 from .prelude import prelude
 from .products import Multiply, product_steps
@@ -94,7 +94,7 @@ class Program:
         for number, step in enumerate(self.steps):
             for slot in step.slots:
                 self.layout.buffers[slot].touch(number)
-        self.nbytes = pack(self.layout.buffers)
+        self.nbytes = allocate(self.layout.buffers)
         self.source = self._named()
 
     def _checks_first(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
+from minigrad.backends.layout import Place, wide
 from minigrad.core.node import Node
 from minigrad.dtypes import int64
 
 from .dialect import Value, c_type, storage_type
 from .emit import Emitter, Kernel, identity
-from .layout import Layout, Place, wide
+from .layout import Layout
 from .loops import THREADS
 
 __all__ = ["special"]

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad.backends.cpu import buffers
-from minigrad.backends.cpu.buffers import ALIGN, Buffer, pack
+from minigrad.backends import memory
+from minigrad.backends.cpu.layout import ALIGN
+from minigrad.backends.memory import Buffer, pack
 from minigrad.bench.workloads import WORKLOADS
 
 
@@ -48,17 +49,17 @@ def test_buffers_never_meet(many: int, lives: list[tuple[int, int, int]]) -> Non
     found = [Buffer("arena", n, first, first + more) for n, first, more in lives]
     others = [Buffer("arena", 640), Buffer("result", 64, 0, 9)]  # unused; not of the arena
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buffers, "_MANY", many)  # beyond, they are placed in order
-        arena = pack([*found, *others])
+        patch.setattr(memory, "_MANY", many)  # beyond, they are placed in order
+        arena = pack([*found, *others], ALIGN)
     check(found, arena.nbytes)
     assert alive(found) <= arena.nbytes <= arena.unshared == sum(map(size, found))
 
 
 def test_a_chain_takes_the_two_that_meet() -> None:
     found = [Buffer("arena", n, i, i + 1) for i, n in enumerate([100, 200, 300, 60, 100])]
-    assert pack(found).nbytes == alive(found) == 256 + 320
+    assert pack(found, ALIGN).nbytes == alive(found) == 256 + 320
     found[0].last = 4  # one that lives on does not move
-    assert pack(found).nbytes == alive(found) == 128 + 256 + 320
+    assert pack(found, ALIGN).nbytes == alive(found) == 128 + 256 + 320
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
