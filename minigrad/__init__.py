@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .backends.cpu.pool import set_num_threads
     from .backends.cpu.threads import get_num_threads
     from .checkpoints import load, save
+    from .dtypes import bfloat16 as bfloat16
     from .reporter import Progress, progress
 
 __version__ = "0.1.0"
@@ -63,7 +64,8 @@ inf = float("inf")
 nan = float("nan")
 newaxis = None
 
-#: Loaded when first used: they need time, or extras.
+#: Loaded when first used: they need time, or extras. Not in ``__all__``, since ``import *`` would
+#: ask for it: ``bfloat16``.
 _LATER = {
     "nn": ("minigrad.nn", None),
     "optim": ("minigrad.optim", None),
@@ -71,6 +73,7 @@ _LATER = {
     "testing": ("minigrad.testing", None),
     "train": ("minigrad.train", None),
     "viz": ("minigrad.viz", None),
+    "bfloat16": ("minigrad.dtypes", "bfloat16"),
     "load": ("minigrad.checkpoints", "load"),
     "save": ("minigrad.checkpoints", "save"),
     "Progress": ("minigrad.reporter", "Progress"),

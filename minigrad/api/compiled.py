@@ -24,7 +24,7 @@ from minigrad.core.node import Node
 from minigrad.core.state import Cell
 from minigrad.core.tape import Tape, placeholder, recorder
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import ALL, get_default_dtype
+from minigrad.dtypes import get_default_dtype, supported
 from minigrad.errors import MinigradError, ShapeError
 from minigrad.trees import Tree, flatten
 
@@ -35,7 +35,6 @@ from .tracing import graph_of, is_array, names_of, output_nodes
 __all__ = ["Compiled", "compile", "use"]
 
 _default: list[str | None] = [None]
-_NATIVE = frozenset(ALL)
 _MANY_SIGNATURES = 16
 _MANY_STATES = 16  # traces of one signature under different attributes: train, eval, ...
 
@@ -250,7 +249,7 @@ def _plain_key(args: tuple[Any, ...], backend: str) -> Hashable | None:
             if type(x.node.value) is not np.ndarray:  # traced, or on a device
                 return None
             key.append(x.node.aval)
-        elif type(x) is np.ndarray and x.dtype in _NATIVE:
+        elif type(x) is np.ndarray and x.dtype in supported:
             key.append((x.shape, x.dtype))
         else:
             return None

@@ -9,14 +9,15 @@ import numpy as np
 
 from minigrad.core.node import Node
 from minigrad.core.place import host
-from minigrad.dtypes import Array, DType, float16, float32
+from minigrad.core.primitive import defined
+from minigrad.dtypes import Array, DType, wide
 from minigrad.passes.kernels import Schedule
 from minigrad.passes.layout import strides_of
 from minigrad.passes.terms import row_major
 
 from .memory import Buffer
 
-__all__ = ["Layout", "Place", "value_of", "wide"]
+__all__ = ["Layout", "Place", "value_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,4 @@ def value_of(node: Node) -> Array:
     """Return the array of a constant, on the host."""
     if node.value is not None:
         return np.asarray(host(node.value))
-    return np.asarray(node.primitive.reference(np, **node.params))
-
-
-def wide(dtype: DType) -> DType:
-    """Return the dtype in which a dtype is added up."""
-    return float32 if dtype == float16 else dtype
+    return np.asarray(defined(node.primitive, (np,), node.params))

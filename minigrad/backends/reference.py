@@ -18,6 +18,7 @@ from minigrad.core.door import module_of
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.place import host, sent
+from minigrad.core.primitive import defined
 from minigrad.errors import MinigradError
 from minigrad.ops.costs import flops
 
@@ -137,14 +138,14 @@ def on_device(node: Node, module: Any) -> Any:
     if value is not None and isinstance(value, np.ndarray) == (module is np):
         return value
     if node.primitive.kind == "creation":
-        return node.primitive.reference(module, **node.params)
+        return defined(node.primitive, (module,), node.params)
     return host(value) if module is np else sent(module, value)
 
 
 def _apply(node: Node, values: list[Any]) -> Any:
     try:
         if type(values[0]) is np.ndarray:
-            result = node.primitive.reference(*values, **node.params)
+            result = defined(node.primitive, values, node.params)
         else:
             result = compute(node.primitive, values, node.params)
     except MinigradError as error:

@@ -15,7 +15,7 @@ import numpy as np
 
 from minigrad.core.dialect import Dialect
 from minigrad.core.primitive import Primitive
-from minigrad.dtypes import Array, DType, uint32
+from minigrad.dtypes import Array, DType, kind_of, uint32
 from minigrad.errors import DtypeError, GraphInvalid
 from minigrad.ops.special import erf_reference
 
@@ -24,7 +24,7 @@ __all__ = ["FUNCTIONS", "NUMPY", "NumpyDialect", "run_scalar"]
 
 def _power(a: Array, b: Array) -> Array:
     """Return a to the power b; for integers by squaring, wrapping, with b not negative."""
-    if a.dtype.kind == "f":
+    if kind_of(a.dtype) == "f":
         return np.power(a, b)
     result, base, rest = np.ones_like(a), a, b
     while np.any(rest > 0):
@@ -91,7 +91,7 @@ class NumpyDialect:
 
     def div(self, a: Array, b: Array) -> Array:
         """Return a / b; for integers rounded to zero, 0 for b = 0, and wrapping for -b = 1."""
-        if a.dtype.kind == "f":
+        if kind_of(a.dtype) == "f":
             return np.asarray(np.divide(a, b))
         down = np.floor_divide(a, b)  # 0 where b is 0
         apart = (a < 0) != (b < 0)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from minigrad.dtypes import Array, DType, float16, float32, float64
+from minigrad.dtypes import Array, DType, as_dtype, float16, float32, float64, foreign, kind_of
 from minigrad.errors import CheckpointError
 
 from .atomic import Bytes, write_whole
@@ -33,13 +33,14 @@ _DTYPES: dict[str, DType] = {
     "U8": np.dtype("<u1"), "I8": np.dtype("<i1"), "U16": np.dtype("<u2"), "I16": np.dtype("<i2"),
     "U32": np.dtype("<u4"), "I32": np.dtype("<i4"), "U64": np.dtype("<u8"),
     "I64": np.dtype("<i8"), "F16": float16.newbyteorder("<"), "F32": float32.newbyteorder("<"),
-    "F64": float64.newbyteorder("<"),
+    "F64": float64.newbyteorder("<"), "BF16": np.dtype("<u2"),
 }  # fmt: skip
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_BFLOAT16 = "BF16"  # read as bits: its dtype is loaded when a file has one
+_NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != _BFLOAT16}
 
 #: What the format knows and NumPy does not.
 _FOREIGN = {
-    "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2",
+    "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2",
     "F4", "C64",
 }  # fmt: skip
 
@@ -52,6 +53,7 @@ _MOST_AXES = 64  # NumPy's
 class Entry:
     """One array in a file: type, and from which byte to which, counted after the header."""
 
+    kind: str
     dtype: DType
     shape: tuple[int, ...]
     start: int
@@ -84,7 +86,7 @@ def write_file(path: Path, arrays: Mapping[str, Array], words: Mapping[str, str]
     # elements in the order of their size: every array is then aligned to its elements
     for name, array in sorted(arrays.items(), key=lambda pair: (-pair[1].itemsize, pair[0])):
         header[name] = {
-            "dtype": _NAMES[array.dtype.newbyteorder("<")],
+            "dtype": _BFLOAT16 if array.dtype in foreign else _NAMES[array.dtype.newbyteorder("<")],
             "shape": list(array.shape),
             "data_offsets": [place, place + array.nbytes],
         }
@@ -103,8 +105,9 @@ def _parts(header: bytes, arrays: list[Array]) -> Iterator[Bytes]:
     yield header
     for array in arrays:
         if array.size:
-            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-            yield little.reshape(-1).view(np.uint8).data
+            bits = np.ascontiguousarray(array).reshape(-1)
+            bits = bits.view(np.uint16) if array.dtype in foreign else bits
+            yield bits.astype(bits.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
 
 
 # Reading -------------------------------------------------------------------------
@@ -181,7 +184,7 @@ def _entry(path: Path, name: str, fields: Any) -> Entry:
     kind, shape, places = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(kind, str) or kind not in _DTYPES:
         known = isinstance(kind, str) and kind in _FOREIGN
-        fix = "convert it to F32 where it was made: NumPy has no such type" if known else ""
+        fix = "convert it to F32 where it was made: there is no such dtype here" if known else ""
         _refuse(path, f"{what} has dtype {kind}", f"one of {', '.join(_DTYPES)}", kind, fix)
     counts = isinstance(shape, list) and len(shape) <= _MOST_AXES and all(map(_is_count, shape))
     if not counts:
@@ -192,7 +195,7 @@ def _entry(path: Path, name: str, fields: Any) -> Entry:
     wanted = prod(shape) * dtype.itemsize
     if stop - start != wanted:
         _refuse(path, f"{what} is {kind}{shape}", f"{wanted} bytes", f"{stop - start} bytes")
-    return Entry(dtype, tuple(shape), start, stop)
+    return Entry(kind, dtype, tuple(shape), start, stop)
 
 
 def _check_places(path: Path, entries: Mapping[str, Entry], size: int) -> None:
@@ -218,7 +221,8 @@ def _arrays(file: BinaryIO, path: Path, entries: Mapping[str, Entry]) -> dict[st
             view = array.reshape(-1).view(np.uint8)
             if file.readinto(view.data) != view.size:  # type: ignore[attr-defined]
                 _refuse(path, f"the file ends within entry {name!r}", f"{view.size} bytes", "fewer")
-            if entry.dtype.kind == "b" and view.max() > 1:
+            if kind_of(entry.dtype) == "b" and view.max() > 1:
                 _refuse(path, f"entry {name!r} is BOOL", "bytes 0 and 1", int(view.max()))
-        found[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        found[name] = native.view(as_dtype("bfloat16")) if entry.kind == _BFLOAT16 else native
     return {name: found[name] for name in entries}

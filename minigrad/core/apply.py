@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from minigrad.dtypes import foreign
 from minigrad.errors import MinigradError
 
 from .late import call
 from .place import in_use, together
-from .primitive import Primitive
+from .primitive import Primitive, defined
 from .tape import record, recorder
 from .tensor import Tensor
 
@@ -25,7 +26,10 @@ def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any])
     if values and type(values[0]) is not np.ndarray and _away(primitive, values[0]):
         in_use[0] = True
         return call("compute", primitive, values, params)
-    result = recorder.quietly(primitive.reference, *values, **params)
+    if foreign:
+        result = recorder.quietly(defined, primitive, values, params)
+    else:
+        result = recorder.quietly(primitive.reference, *values, **params)
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minigrad.dtypes import DType, short
+from minigrad.dtypes import DType, kind_of, short
 from minigrad.shapes import Shape
 
 __all__ = ["Aval", "aval"]
@@ -21,7 +21,7 @@ class Aval:
     def __init__(self, shape: Shape, dtype: DType) -> None:
         self.shape = shape
         self.dtype = dtype
-        self.kind = dtype.kind  # b bool, i and u integers, f floating
+        self.kind = kind_of(dtype)  # b bool, i and u integers, f floating
 
     @property
     def ndim(self) -> int:

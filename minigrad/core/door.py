@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from minigrad.dtypes import DType, as_dtype, get_default_dtype, int64, result_type
+from minigrad.dtypes import DType, as_dtype, convert, get_default_dtype, int64, kind_of, result_type
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.shapes import Shape, broadcast
@@ -118,7 +118,7 @@ def _as_array(x: Any, dtype: DType | None) -> Any:
         if isinstance(array, np.generic):
             array = np.asarray(array)
         wanted = dtype or as_dtype(array.dtype)
-        return array if array.dtype == wanted else array.astype(wanted)
+        return array if array.dtype == wanted else convert(array, wanted)
     try:
         array = np.asarray(_plain(x))
     except ValueError as error:
@@ -127,14 +127,14 @@ def _as_array(x: Any, dtype: DType | None) -> Any:
             rule="lists at the same depth have the same length",
             fix="pad the shorter ones, or make a tensor of each",
         ) from error
-    if array.dtype.kind not in "biuf":
+    if kind_of(array.dtype) not in "biuf":
         raise DtypeError(
             f"cannot make a tensor of {type(x).__name__} {str(x)[:40]!r}",
             fix="pass numbers, nested lists of numbers, or an array",
         )
     if dtype is None:
-        dtype = bool_ if array.dtype.kind == "b" else get_default_dtype()
-    return array.astype(dtype)
+        dtype = bool_ if kind_of(array.dtype) == "b" else get_default_dtype()
+    return convert(array, dtype)
 
 
 def owned(data: Any, dtype: DType | None) -> Any:
@@ -153,11 +153,11 @@ def _plain(x: Any) -> Any:
 
 def _weak_dtype(number: float, other: DType) -> DType:
     """Return the dtype that a Python number takes beside ``other``."""
-    if type(number) is bool or other.kind == "f":
+    if type(number) is bool or kind_of(other) == "f":
         return other
     if type(number) is float:
         return get_default_dtype()
-    return int64 if other.kind == "b" else other
+    return int64 if kind_of(other) == "b" else other
 
 
 def beside(x: Any, other: Tensor) -> Tensor:

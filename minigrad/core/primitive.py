@@ -7,13 +7,24 @@ refused. "No gradient" is a stated reason (``Zero``), never an omission.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from minigrad.dtypes import Array, DType, bool, float64, int64, uint32
+from minigrad.dtypes import (
+    Array,
+    DType,
+    bool,
+    convert,
+    float32,
+    float64,
+    foreign,
+    int64,
+    kind_of,
+    uint32,
+)
 from minigrad.errors import DtypeError, GraphInvalid
 from minigrad.shapes import Shape
 
@@ -32,6 +43,7 @@ __all__ = [
     "Sample",
     "Zero",
     "check_kind",
+    "defined",
     "register",
     "registry",
 ]
@@ -95,7 +107,7 @@ class Domain:
         dtype = dtype or self.dtype
         if dtype == bool:
             return rng.random(shape) < 0.5
-        if dtype.kind in "iu":
+        if kind_of(dtype) in "iu":
             low, high = int(self.low), max(int(self.high), int(self.low) + 1)
             return rng.integers(low, high, shape, dtype=np.int64).astype(dtype)
         return np.asarray(rng.uniform(self.low, self.high, shape), dtype)
@@ -173,6 +185,30 @@ class Primitive:
             rule = self.vjp.rule
             return lambda *args, **params: rule(i, *args, **params)
         return self.vjp[i]
+
+
+def defined(primitive: Primitive, values: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """Return what the reference says: the one definition of every result.
+
+    What NumPy does not compute with is computed in float32, and rounded once. A movement
+    computes nothing.
+    """
+    if foreign and primitive.kind != "movement":
+        dtype = params.get("dtype")
+        given = [v.dtype for v in values if getattr(v, "dtype", None) in foreign]
+        if given or dtype in foreign:
+            return _in_float32(primitive, values, params, dtype or given[0])
+    return primitive.reference(*values, **params)
+
+
+def _in_float32(
+    primitive: Primitive, values: Sequence[Any], params: Mapping[str, Any], dtype: DType
+) -> Any:
+    given = [v.astype(float32) if getattr(v, "dtype", None) in foreign else v for v in values]
+    if "dtype" in params and dtype in foreign:  # what makes a number or converts one is exact
+        params = {**params, "dtype": float64}
+    result = np.asarray(primitive.reference(*given, **params))
+    return convert(result, dtype) if kind_of(result.dtype) == "f" else result
 
 
 registry: dict[str, Primitive] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from minigrad.dtypes import Array, DType, DTypeLike
+from minigrad.dtypes import Array, DType, DTypeLike, foreign
 from minigrad.errors import DtypeError, MinigradError, ShapeError, TraceError
 from minigrad.shapes import Shape
 
@@ -180,6 +180,8 @@ class Tensor:
 
     def __dlpack__(self, **options: Any) -> Any:
         value = self.value
+        if value.dtype in foreign:
+            raise BufferError(f"NumPy has no DLPack for {self.dtype}: export x.astype(mg.float32)")
         if isinstance(value, np.ndarray) and not (
             value.flags.writeable and value.flags.c_contiguous
         ):

@@ -17,7 +17,7 @@ import numpy as np
 from minigrad.core.door import as_tensor, cast
 from minigrad.core.tape import no_grad, scope
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import Array, float32, int64
+from minigrad.dtypes import Array, float32, int64, kind_of
 from minigrad.errors import DataError, DtypeError, ShapeError
 from minigrad.ops import arange, astype, clip, cos, flip, floor, mean, pad, reshape, sin, where
 from minigrad.ops.creation import iota
@@ -281,7 +281,7 @@ class Augment:
                 rule="images are (m, C, h, w)",
                 fix="mg.data.digits(flat=False) gives such images; x.reshape((-1, 1, 8, 8))",
             )
-        if x.dtype.kind != "f":
+        if kind_of(x.dtype) != "f":
             raise DtypeError(
                 f"Augment: images are {x.dtype}",
                 operands=[x.node.describe()],

@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad.core.door import as_tensor, cast, module_of
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import Array, float64, get_default_dtype
+from minigrad.dtypes import Array, float64, get_default_dtype, kind_of
 from minigrad.errors import CheckpointError, DataError, ShapeError
 from minigrad.shapes import axes_of
 
@@ -152,7 +152,7 @@ def _like(numbers: Array, x: Tensor) -> Tensor:
 
 
 def _kind(x: Any) -> Any:
-    return x.dtype if x.dtype.kind == "f" else get_default_dtype()
+    return x.dtype if kind_of(x.dtype) == "f" else get_default_dtype()
 
 
 class Standardize(Scaler):

@@ -16,7 +16,7 @@ from minigrad.core.door import as_tensor, module_of
 from minigrad.core.state import Cell
 from minigrad.core.tape import no_grad
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DType, DTypeLike, as_dtype, get_default_dtype
+from minigrad.dtypes import DType, DTypeLike, as_dtype, convert, get_default_dtype
 from minigrad.errors import DataError, ShapeError
 from minigrad.ops import random
 from minigrad.ops.composed import to
@@ -341,5 +341,5 @@ def orthogonal(target: Target, gain: float = 1.0, *, dtype: DTypeLike = None) ->
     q, r = np.linalg.qr(drawn.astype(np.float64))
     q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # makes the distribution uniform
     matrix = q if rows >= columns else q.T
-    values = np.ascontiguousarray(matrix.reshape(shape) * gain).astype(kind)
+    values = convert(np.ascontiguousarray(matrix.reshape(shape) * gain), kind)
     return _given(target, as_tensor(values))

@@ -16,7 +16,7 @@ from minigrad.core.late import call
 from minigrad.core.state import Buffer, Cell, Parameter
 from minigrad.core.tape import guarded, recorder, scope
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DTypeLike, as_dtype, float32, float64
+from minigrad.dtypes import DTypeLike, as_dtype, float32, float64, kind_of
 from minigrad.errors import DtypeError, MinigradError
 from minigrad.ops.composed import to
 
@@ -357,9 +357,9 @@ class Module:
         moves: list[tuple[Cell, Tensor]] = []
         for cell in {id(c): c for c in self.state_dict().values()}.values():
             moved = to(Tensor(cell.leaf), target)
-            if moved.dtype != cell.dtype and cell.dtype.kind != "f":
+            if moved.dtype != cell.dtype and kind_of(cell.dtype) != "f":
                 continue
-            if moved.dtype.kind != cell.dtype.kind:
+            if kind_of(moved.dtype) != kind_of(cell.dtype):
                 raise DtypeError(
                     f"{self._title}: parameters cannot be {moved.dtype}",
                     fix="choose mg.float32 or mg.float64",

@@ -9,7 +9,7 @@ import numpy as np
 from minigrad.core.door import cast, is_number
 from minigrad.core.primitive import FLOAT, NUMERIC, REAL, Domain, Primitive
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import Array, get_default_dtype
+from minigrad.dtypes import Array, get_default_dtype, kind_of
 from minigrad.errors import DataError
 
 from .arithmetic import divide, square
@@ -270,7 +270,7 @@ def _pow_exponent(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _pow_reference(a: Array, b: Array) -> Array:
-    if b.dtype.kind == "i" and b.size and b.min() < 0:
+    if kind_of(b.dtype) == "i" and b.size and b.min() < 0:
         raise DataError(
             "pow: an integer to a negative integer power is not an integer",
             fix="convert the base first, e.g. x.astype(mg.float32)",
@@ -328,8 +328,8 @@ def pow(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """
     if not (is_number(x2) and isinstance(x1, Tensor)):
         return _pow(x1, x2)
-    inexact = x1.dtype.kind == "f" or x2 < 0 or type(x2) is float
-    base = cast(x1, get_default_dtype()) if inexact and x1.dtype.kind != "f" else x1
+    inexact = kind_of(x1.dtype) == "f" or x2 < 0 or type(x2) is float
+    base = cast(x1, get_default_dtype()) if inexact and kind_of(x1.dtype) != "f" else x1
     if x2 == 2:
         return square(base)
     if x2 == 1:

@@ -22,7 +22,15 @@ from minigrad.core.primitive import (
     register,
 )
 from minigrad.core.tensor import Tensor, functions
-from minigrad.dtypes import DType, DTypeLike, as_dtype, float16, float32, get_default_dtype
+from minigrad.dtypes import (
+    DType,
+    DTypeLike,
+    as_dtype,
+    float32,
+    get_default_dtype,
+    halves,
+    kind_of,
+)
 
 from .kinds import (
     FLAT_STEP,
@@ -56,7 +64,7 @@ abs_p: Primitive = elementwise(
     reference=np.abs,
     scalar=lambda k, x: (
         k.call("fabs", x)
-        if k.dtype(x).kind == "f"
+        if kind_of(k.dtype(x)) == "f"
         else k.select(k.less(x, k.const(0, x)), k.neg(x), x)
     ),
     vjp=(lambda g, y, x: g * sign(x),),
@@ -161,11 +169,12 @@ div_p: Primitive = elementwise(
 
 
 def _floor_divide_scalar(k: Dialect, a: Any, b: Any) -> Any:
-    if k.dtype(a) == float16:  # the quotient must not be rounded before it is rounded down
-        wide = _floor_divide_scalar(k, k.cast(a, float32), k.cast(b, float32))
-        return k.cast(wide, float16)
+    dtype = k.dtype(a)
+    if dtype in halves:  # the quotient must not be rounded before it is rounded down
+        whole = _floor_divide_scalar(k, k.cast(a, float32), k.cast(b, float32))
+        return k.cast(whole, dtype)
     zero = k.const(0, a)
-    if k.dtype(a).kind != "f":
+    if kind_of(k.dtype(a)) != "f":
         q = k.div(a, b)
         exact = k.equal(k.mul(q, b), a)
         apart = k.bit_xor(k.less(a, zero), k.less(b, zero))
@@ -195,14 +204,14 @@ floor_divide_p: Primitive = elementwise(
 
 def _remainder_scalar(k: Dialect, a: Any, b: Any) -> Any:
     zero = k.const(0, a)
-    if k.dtype(a).kind != "f":
+    if kind_of(k.dtype(a)) != "f":
         rest = k.sub(a, k.mul(k.div(a, b), b))
         rest = k.select(k.equal(b, zero), zero, rest)
     else:
         rest = k.call("fmod", a, b)
     off = k.bit_xor(k.less(b, zero), k.less(rest, zero))
     whole = k.equal(rest, zero)
-    if k.dtype(a).kind == "f":
+    if kind_of(k.dtype(a)) == "f":
         return k.select(whole, k.call("copysign", zero, b), k.select(off, k.add(rest, b), rest))
     return k.select(whole, rest, k.select(off, k.add(rest, b), rest))
 
@@ -262,7 +271,7 @@ def _astype_aval(x: Aval, *, dtype: DType) -> Aval:
 
 
 def _astype_vjp(g: Tensor, y: Tensor, x: Tensor, *, dtype: DType) -> Tensor | None:
-    return cast(g, x.dtype) if x.dtype.kind == "f" and dtype.kind == "f" else None
+    return cast(g, x.dtype) if kind_of(x.dtype) == "f" and kind_of(dtype) == "f" else None
 
 
 astype_p: Primitive = register(
@@ -278,7 +287,7 @@ astype_p: Primitive = register(
         note="Floats become integers by truncation. Only a conversion among floats carries a "
         "gradient.",
         samples=(Sample(((2, 3),), {"dtype": np.dtype(np.float64)}),),
-        analytic=lambda x, dtype: x if dtype.kind == "f" else x.real.astype(dtype),
+        analytic=lambda x, dtype: x if kind_of(dtype) == "f" else x.real.astype(dtype),
     )
 )
 
@@ -329,7 +338,7 @@ def abs(x: ArrayLike) -> Tensor:
 
 def _whole(function: Unary, x: ArrayLike) -> Tensor:
     x = as_tensor(x)
-    return function(x) if x.dtype.kind == "f" else x
+    return function(x) if kind_of(x.dtype) == "f" else x
 
 
 def floor(x: ArrayLike) -> Tensor:
@@ -356,7 +365,7 @@ def as_float(x: ArrayLike) -> ArrayLike:
     """Return an operand with integers and booleans converted to the default floating dtype."""
     if isinstance(x, Tensor) or not is_number(x):
         x = as_tensor(x)
-        return x if x.dtype.kind == "f" else cast(x, get_default_dtype())
+        return x if kind_of(x.dtype) == "f" else cast(x, get_default_dtype())
     return float(x)
 
 
@@ -374,7 +383,7 @@ def as_floats(x1: ArrayLike, x2: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
 
 
 def _is_floating(x: ArrayLike) -> bool:
-    return isinstance(x, Tensor) and x.dtype.kind == "f"
+    return isinstance(x, Tensor) and kind_of(x.dtype) == "f"
 
 
 def divide(x1: ArrayLike, x2: ArrayLike) -> Tensor:

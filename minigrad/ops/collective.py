@@ -17,6 +17,7 @@ from minigrad.core.aval import Aval
 from minigrad.core.door import as_tensor, module_of
 from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
 from minigrad.core.tensor import Tensor
+from minigrad.dtypes import wide
 from minigrad.errors import BackendUnavailable
 
 from .kinds import ArrayLike, structural
@@ -72,10 +73,10 @@ class Mpi:
     def all_reduce(self, array: Any) -> Any:
         """Return the sum over all processes.
 
-        float16, which MPI has not, goes as float32; what is on a device goes by the host.
+        The half types, which MPI has not, go as float32; what is on a device goes by the host.
         """
         host = array if isinstance(array, np.ndarray) else array.get()
-        sent = np.ascontiguousarray(host.astype(np.float32) if host.dtype == np.float16 else host)
+        sent = np.ascontiguousarray(host, wide(host.dtype))
         received = np.empty_like(sent)
         self.communicator.Allreduce(sent, received)  # its default operation is the sum
         result = received.reshape(host.shape).astype(host.dtype, copy=False)

@@ -15,7 +15,17 @@ from minigrad.core.place import sent
 from minigrad.core.primitive import Primitive, Sample, register
 from minigrad.core.tape import record
 from minigrad.core.tensor import Tensor, functions
-from minigrad.dtypes import DType, DTypeLike, as_dtype, float64, get_default_dtype, int64
+from minigrad.dtypes import (
+    DType,
+    DTypeLike,
+    as_dtype,
+    convert,
+    float64,
+    get_default_dtype,
+    int64,
+    kind_of,
+    scalar,
+)
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DataError, DtypeError, ShapeError
 from minigrad.shapes import Shape, as_shape
@@ -32,7 +42,7 @@ def _unbatched(*_: Any) -> Tensor:
 def _full_reference(module: Any, *, value: float, shape: Shape, dtype: DType) -> Any:
     """Return one element, repeated by zero strides: no memory for a large constant."""
     try:
-        one = sent(module, np.asarray(value, dtype))
+        one = sent(module, scalar(value, dtype))
     except (OverflowError, ValueError) as error:  # too large an integer, or NaN as one
         raise DtypeError(f"{value} does not fit {dtype}", fix="use a wider dtype") from error
     if module is np:
@@ -207,9 +217,9 @@ def linspace(
 ) -> Tensor:
     """Return ``num`` evenly spaced numbers from start to stop, stop included if ``endpoint``."""
     wanted = _default(dtype)
-    if wanted.kind != "f":
+    if kind_of(wanted) != "f":
         raise DtypeError(f"linspace: {wanted} is not floating", fix="use mg.arange for integers")
-    line = np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted)
+    line = convert(np.linspace(start, stop, num, endpoint=endpoint), wanted)
     return _placed(as_tensor(array_module().asarray(line)), device)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from minigrad.core.apply import apply
 from minigrad.core.door import as_tensor
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import int64
+from minigrad.dtypes import int64, kind_of
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.shapes import Shape, broadcast
 
@@ -120,10 +120,10 @@ def _converted(part: Any) -> tuple[list[Any], Shape | None]:
         if isinstance(part, list | tuple):
             part = np.asarray(part, None if len(part) else np.int64)
         index = as_tensor(part)
-        if index.dtype.kind == "b" and index.ndim:
+        if kind_of(index.dtype) == "b" and index.ndim:
             found = np.nonzero(np.asarray(index))
             return [as_tensor(i) for i in found], index.shape
-        if index.dtype.kind not in "iu":
+        if kind_of(index.dtype) not in "iu":
             raise DtypeError(
                 f"an index array holds integers, or booleans with at least one axis, got "
                 f"{index.node.aval!r}",

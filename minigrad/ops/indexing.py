@@ -23,7 +23,7 @@ from minigrad.core.primitive import (
     register,
 )
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import int64
+from minigrad.dtypes import int64, kind_of
 from minigrad.errors import DataError, ShapeError
 from minigrad.shapes import Shape, broadcast
 
@@ -180,7 +180,7 @@ scatter_add_p: Primitive = structural(
 
 def checked_index(index: Tensor, n: int, what: str) -> Tensor:
     """Return indices counted from 0, after checking them; negative ones count from the end."""
-    if index.dtype.kind == "u":
+    if kind_of(index.dtype) == "u":
         return in_range(index, 0, n, what)
     index = astype(in_range(index, -n, n, what), int64)  # a narrow one could not hold index + n
     return where(less(index, 0), index + n, index)

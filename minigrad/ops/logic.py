@@ -25,7 +25,7 @@ from minigrad.core.primitive import (
 )
 from minigrad.core.tensor import Tensor
 from minigrad.dtypes import bool as bool_
-from minigrad.dtypes import get_default_dtype, uint32
+from minigrad.dtypes import get_default_dtype, kind_of, uint32
 from minigrad.errors import ShapeError
 
 from .kinds import (
@@ -251,7 +251,7 @@ def isnan(x: ArrayLike) -> Tensor:
 def isinf(x: ArrayLike) -> Tensor:
     """Return whether x is an infinity."""
     x = as_tensor(x)
-    if x.dtype.kind != "f":
+    if kind_of(x.dtype) != "f":
         return full(False, x.shape, bool_)
     infinite = full(float("inf"), x.shape, x.dtype)
     return bitwise_or(equal(x, infinite), less_equal(x, full(float("-inf"), x.shape, x.dtype)))

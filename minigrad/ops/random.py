@@ -28,11 +28,12 @@ from minigrad.core.tensor import Tensor
 from minigrad.dtypes import (
     DTypeLike,
     as_dtype,
-    float16,
     float32,
     float64,
+    foreign,
     get_default_dtype,
     int64,
+    kind_of,
     uint32,
     uint64,
 )
@@ -204,12 +205,13 @@ def _standard_uniform(shape: Shape, dtype: Any, generator: Generator | None) -> 
         return astype(mantissa, float64) * 2.0**-53
     if dtype == float32:
         return astype(source.bits(shape) >> 8, float32) * 2.0**-24
-    return astype(source.bits(shape) >> 21, float16) * 2.0**-11
+    digits = 8 if dtype in foreign else 11
+    return astype(source.bits(shape) >> (32 - digits), dtype) * 2.0**-digits
 
 
 def _float_dtype(dtype: DTypeLike, what: str) -> Any:
     wanted = get_default_dtype() if dtype is None else as_dtype(dtype)
-    if wanted.kind != "f":
+    if kind_of(wanted) != "f":
         raise DtypeError(f"random.{what}: {wanted} is not floating", fix="use random.randint")
     return wanted
 
@@ -224,8 +226,8 @@ def uniform(
 ) -> Tensor:
     """Return numbers uniform from low to high, which only rounding of the sum can reach.
 
-    On [0, 1) they are multiples of 2**-11 (float16), 2**-24 (float32) or 2**-53 (float64),
-    and 1 is never reached.
+    On [0, 1) they are multiples of 2**-8 (bfloat16), 2**-11 (float16), 2**-24 (float32)
+    or 2**-53 (float64), and 1 is never reached.
     """
     u = _standard_uniform(as_shape(shape), _float_dtype(dtype, "uniform"), generator)
     return u if (low, high) == (0.0, 1.0) else u * (high - low) + low

@@ -13,7 +13,7 @@ from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import as_tensor, cast, full
 from minigrad.core.primitive import ANY, NUMERIC, Domain, Primitive, Sample, check_kind
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DTypeLike, as_dtype, int64
+from minigrad.dtypes import DTypeLike, as_dtype, int64, kind_of
 from minigrad.errors import ShapeError
 from minigrad.shapes import Axes, reduced, size
 
@@ -247,7 +247,7 @@ def min(x: ArrayLike, axis: AxisLike = None, *, keepdims: bool = False) -> Tenso
 def _truth(p: Primitive, x: ArrayLike, axis: AxisLike, keepdims: bool, empty: bool) -> Tensor:
     """Return any or all, as the maximum or minimum of booleans."""
     x = as_tensor(x)
-    truth = x if x.dtype.kind == "b" else ~equal(x, 0)
+    truth = x if kind_of(x.dtype) == "b" else ~equal(x, 0)
     axes = axes_in(x, axis, p.name)
     if 0 in (x.shape[a] for a in axes):
         return full(empty, reduced(x.shape, axes, keepdims), truth.dtype)

@@ -8,7 +8,16 @@ import numpy as np
 
 from minigrad.core.door import as_tensor, cast, is_number
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DType, DTypeLike, as_dtype, get_default_dtype, int64
+from minigrad.dtypes import (
+    DType,
+    DTypeLike,
+    as_dtype,
+    get_default_dtype,
+    int64,
+    kind_of,
+    limits,
+    wide,
+)
 from minigrad.dtypes import result_type as common
 from minigrad.errors import DtypeError, ShapeError
 
@@ -29,25 +38,28 @@ def _dtype_of(x: Any) -> DType:
     return x.dtype if isinstance(x, Tensor | np.ndarray) else as_dtype(x)
 
 
-def finfo(type: Any, /) -> np.finfo[Any]:
+def finfo(type: Any, /) -> Any:
     """Return the limits of a floating dtype, or of a tensor's: bits, eps, max, min, ..."""
     dtype = _dtype_of(type)
-    if dtype.kind != "f":
+    if kind_of(dtype) != "f":
         raise DtypeError(f"finfo: {dtype} is not floating", fix="use mg.iinfo for integers")
-    return np.finfo(dtype)
+    return limits(dtype)
 
 
 def iinfo(type: Any, /) -> np.iinfo[Any]:
     """Return the limits of an integer dtype, or of a tensor's: bits, max, min."""
     dtype = _dtype_of(type)
-    if dtype.kind not in "iu":
+    if kind_of(dtype) not in "iu":
         raise DtypeError(f"iinfo: {dtype} is not an integer dtype", fix="use mg.finfo for floats")
     return np.iinfo(dtype)
 
 
 def isdtype(dtype: DTypeLike, kind: Any) -> bool:
     """Return whether a dtype is of a kind: a dtype, "bool", "integral", "real floating", ..."""
-    return bool(np.isdtype(as_dtype(dtype), kind))
+    found = as_dtype(dtype)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    known = wide(found)  # NumPy knows the kinds of its own dtypes only
+    return any(np.isdtype(known, k) if isinstance(k, str) else as_dtype(k) == found for k in kinds)
 
 
 def can_cast(from_: Any, to: DTypeLike, /) -> bool:
@@ -62,9 +74,9 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     if not given:
         raise DtypeError("result_type: needs at least one tensor or dtype", fix="pass one")
     found = common(*given)
-    if found.kind != "f" and any(type(x) is float for x in numbers):
+    if kind_of(found) != "f" and any(type(x) is float for x in numbers):
         return get_default_dtype()
-    return int64 if found.kind == "b" and any(type(x) is int for x in numbers) else found
+    return int64 if kind_of(found) == "b" and any(type(x) is int for x in numbers) else found
 
 
 def positive(x: ArrayLike, /) -> Tensor:
@@ -97,7 +109,7 @@ def diff(
     for _ in range(n):
         size = t.shape[at]
         later, earlier = cut(t, at, min(1, size), size), cut(t, at, 0, max(size - 1, 0))
-        t = not_equal(later, earlier) if t.dtype.kind == "b" else subtract(later, earlier)
+        t = not_equal(later, earlier) if kind_of(t.dtype) == "b" else subtract(later, earlier)
     return t
 
 

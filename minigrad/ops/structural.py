@@ -13,7 +13,7 @@ from minigrad.core.aval import aval as aval_of
 from minigrad.core.door import as_tensor, cast, spread
 from minigrad.core.primitive import NUMERIC, Primitive, Sample, check_kind
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DType, DTypeLike, as_dtype, int64, uint64
+from minigrad.dtypes import DType, DTypeLike, as_dtype, int64, kind_of, uint64
 from minigrad.errors import ShapeError
 from minigrad.shapes import (
     Axes,
@@ -291,4 +291,4 @@ def sum(
 
 def sum_dtype(dtype: DType) -> DType:
     """Return the dtype in which values of this dtype are added up."""
-    return {"b": int64, "i": int64, "u": uint64}.get(dtype.kind, dtype)
+    return {"b": int64, "i": int64, "u": uint64}.get(kind_of(dtype), dtype)

@@ -13,7 +13,7 @@ from minigrad.core.late import call
 from minigrad.core.state import Buffer, Cell, Parameter
 from minigrad.core.tape import guarded, recorder
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import DType, float16, float32, float64
+from minigrad.dtypes import DType, float64, wide
 from minigrad.errors import DataError
 
 __all__ = [
@@ -33,8 +33,8 @@ def require(holds: bool, message: str, fix: str | None = None) -> None:
 
 
 def working_dtype(dtype: DType) -> DType:
-    """Return the dtype of moments and updates: float32 for float16, which would underflow."""
-    return float32 if dtype == float16 else dtype
+    """Return the dtype of moments and updates: float32 for a half type, which would underflow."""
+    return wide(dtype)
 
 
 def _state(shape: tuple[int, ...], dtype: DType, beside: Parameter, name: str) -> Buffer:

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
-from minigrad.dtypes import float16, float32, int64
+from minigrad.dtypes import float32, halves, int64
 
 from .build import op, renamed, repeated, reshaped, swapped, unnamed_literal
 from .convolution import cut_convolution, transposed_convolution
@@ -197,8 +197,9 @@ def _as_sum(node: Node) -> Node:
 
 
 def _products(node: Node) -> Node:
-    """Multiply float16 matrices in float32, as NumPy adds them up."""
-    if node.primitive.name != "matmul" or node.aval.dtype != float16:
+    """Multiply matrices of a half type in float32, as NumPy adds them up."""
+    dtype = node.aval.dtype
+    if node.primitive.name != "matmul" or dtype not in halves:
         return node
     wide = [op(i, "astype", i, dtype=float32) for i in node.inputs]
-    return renamed(op(node, "astype", op(node, "matmul", *wide), dtype=float16), node)
+    return renamed(op(node, "astype", op(node, "matmul", *wide), dtype=dtype), node)

@@ -10,6 +10,7 @@ from minigrad.core.apply import NO_PARAMS
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.tape import CONSTANT
+from minigrad.dtypes import scalar
 
 from .rewrite import literal, rebuild
 
@@ -50,7 +51,7 @@ def loaded_numbers(graph: Graph) -> Graph:
         if i.inputs or literal(i) is None or i.aval.size == 1:
             return i
         if i not in arrays:
-            full = np.full(i.aval.shape, literal(i), i.aval.dtype)
+            full = np.full(i.aval.shape, scalar(literal(i), i.aval.dtype))
             arrays[i] = Node(CONSTANT, (), NO_PARAMS, i.aval, full, i.where, i.partner, i.name)
         return arrays[i]
 

@@ -15,7 +15,7 @@ import numpy as np
 from minigrad.core.aval import Aval
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
-from minigrad.core.primitive import registry
+from minigrad.core.primitive import defined, registry
 
 __all__ = [
     "Rule", "Step", "literal", "make", "make_literal", "rebuild", "rebuild_at", "rewrite",
@@ -60,7 +60,7 @@ def make_literal(like: Node, value: Any, aval: Aval) -> Node:
     """Return a new literal in the place of ``like``, with its value, so that it folds on."""
     node = make(like, "full", (), aval, value=value, shape=aval.shape, dtype=aval.dtype)
     with np.errstate(all="ignore"):
-        node.value = node.primitive.reference(np, **node.params)
+        node.value = defined(node.primitive, (np,), node.params)
     return node
 
 

@@ -11,8 +11,10 @@ from minigrad.core.apply import NO_PARAMS
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.place import host
+from minigrad.core.primitive import defined
 from minigrad.core.tape import CONSTANT, INPUT, recorder
 from minigrad.core.tensor import Tensor
+from minigrad.dtypes import scalar
 from minigrad.errors import MinigradError
 from minigrad.ops.call import expand
 from minigrad.ops.random import is_random_bits
@@ -72,16 +74,16 @@ def _uniform(node: Node) -> bool:
 
 
 def _folded_literal(node: Node) -> Node:
-    arrays = [np.asarray(literal(i), i.aval.dtype) for i in node.inputs]
+    arrays = [scalar(literal(i), i.aval.dtype) for i in node.inputs]
     with np.errstate(all="ignore"):
-        result = np.asarray(node.primitive.reference(*arrays, **node.params))
+        result = np.asarray(defined(node.primitive, arrays, node.params))
     return make_literal(node, result.item(), node.aval)
 
 
 def _folded(node: Node) -> Node:
     values = [host(i.value) for i in node.inputs]
     with np.errstate(all="ignore"):
-        result = np.ascontiguousarray(node.primitive.reference(*values, **node.params))
+        result = np.ascontiguousarray(defined(node.primitive, values, node.params))
     result = result.reshape(node.aval.shape)
     return Node(CONSTANT, (), NO_PARAMS, node.aval, result, node.where, node.partner)
 

@@ -11,6 +11,7 @@ from minigrad.api.derivatives import jvp, vjp
 from minigrad.api.tracing import trace
 from minigrad.core.place import host
 from minigrad.core.tensor import Tensor
+from minigrad.dtypes import kind_of
 from minigrad.errors import GradientMismatch
 from minigrad.trees import flatten
 
@@ -65,7 +66,7 @@ def check_grads(
 def _double(argument: Any) -> Any:
     leaves, tree = flatten(argument)
     arrays = [host(x.value if isinstance(x, Tensor) else x) for x in leaves]
-    return tree.build([a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays])
+    return tree.build([a.astype(np.float64) if kind_of(a.dtype) == "f" else a for a in arrays])
 
 
 def _check(

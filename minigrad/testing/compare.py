@@ -21,7 +21,7 @@ from minigrad.core.node import Node, ancestors
 from minigrad.core.place import host
 from minigrad.core.tape import placeholder
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import Array, DType, float16, float32, float64
+from minigrad.dtypes import Array, DType, float32, float64, kind_of
 from minigrad.errors import DataError, GradientMismatch, NotDifferentiable
 from minigrad.ops.call import replay
 from minigrad.transform import check_differentiable, pullback
@@ -35,7 +35,7 @@ from .rows import RowMaker
 __all__ = ["compare_gradients", "generator"]
 
 #: Largest relative difference between two ways to compute one gradient, by dtype.
-TOLERANCE = {float64: 1e-9, float32: 2e-4, float16: 2e-2}
+TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 2e-2, "bfloat16": 1.6e-1}
 #: A gradient this much smaller than its cotangent may be nothing but rounding.
 NOTHING = 1e-10
 
@@ -166,7 +166,7 @@ class Comparison:
         auto = self.gradients(self.double, [self.twin[self.named[n]] for n in names], self.arrays)
         run = self._run(names, backend)
         single = self._in_single(names)
-        tolerance = rtol if rtol is not None else TOLERANCE[self.precision]
+        tolerance = rtol if rtol is not None else TOLERANCE[self.precision.name]
         rows = []
         for i, name in enumerate(names):
             nothing = self._is_nothing(auto[i], single[i])
@@ -306,11 +306,11 @@ class Comparison:
 def _written(name: str, value: Any) -> Array:
     """Return a hand-written gradient as float64."""
     found = np.asarray(value if value is not None else np.array(None))
-    if found.dtype.kind not in "biuf":
+    if kind_of(found.dtype) not in "biuf":
         raise DataError(
             f"hand: the gradient of {name!r} is {found.dtype}, not real numbers",
             fix="return an array of floats"
-            + (", e.g. its real part" if found.dtype.kind == "c" else ""),
+            + (", e.g. its real part" if kind_of(found.dtype) == "c" else ""),
         )
     return found.astype(np.float64)
 
@@ -344,7 +344,7 @@ def _precision(graph: Graph) -> DType:
 
 def _cast(array: Any, dtype: DType) -> Any:
     a = np.asarray(array)
-    return a.astype(dtype) if a.dtype.kind == "f" else a
+    return a.astype(dtype) if kind_of(a.dtype) == "f" else a
 
 
 def _named(graph: Graph) -> dict[str, Node]:

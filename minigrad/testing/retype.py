@@ -8,7 +8,7 @@ from minigrad.core.aval import Aval, aval
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.place import host
-from minigrad.dtypes import DType
+from minigrad.dtypes import DType, convert, kind_of
 
 __all__ = ["retyped"]
 
@@ -43,13 +43,13 @@ def _leaf(node: Node, dtype: DType) -> Node:
     value = node.value
     kind = _type(node.aval, dtype)
     if value is not None:
-        value = host(value).astype(kind.dtype, copy=False)
+        value = convert(host(value), kind.dtype)
     return Node(node.primitive, (), node.params, kind, value, node.where, None, node.name)
 
 
 def _params(node: Node, dtype: DType) -> dict[str, Any]:
     params = node.params
-    if "dtype" in params and params["dtype"].kind == "f":
+    if "dtype" in params and kind_of(params["dtype"]) == "f":
         return {**params, "dtype": dtype}
     if "graph" in params:
         return {**params, "graph": retyped(params["graph"], dtype)[0]}

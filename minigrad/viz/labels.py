@@ -7,6 +7,7 @@ from typing import Any
 
 from minigrad.core.node import Node
 from minigrad.core.text import params
+from minigrad.dtypes import kind_of as letter_of
 
 from .anatomy import Anatomy
 from .groups import REST, SHARED, Group
@@ -165,7 +166,7 @@ class Labels:
             return (Span(f"{mark}{stats.alarm}", "alarm", bold=True, small=True),)
         if may_die and stats.dead:
             return (Span(f"{mark}0  dead", "dead", bold=True, small=True),)
-        floating = to_numpy(array).dtype.kind == "f"
+        floating = letter_of(to_numpy(array).dtype) == "f"
         long = brief or (tone == "gradient" and stats.size > _WRITTEN)
         if floating and stats.size > 1 and long:
             return (Span(f"{mark}‖{number(stats.norm)}‖", tone, small=True),)

@@ -17,8 +17,10 @@ from minigrad.core.apply import apply
 from minigrad.core.door import as_tensor
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
+from minigrad.core.primitive import defined
 from minigrad.core.tape import INPUT
 from minigrad.core.tensor import Tensor
+from minigrad.dtypes import kind_of
 from minigrad.errors import GradientMismatch, MinigradError
 
 from .draw import draw
@@ -111,7 +113,7 @@ def _value(node: Node) -> Any:
     cell = node.params.get("cell")
     value = node.value if cell is None else cell.leaf.value
     if value is None:  # a literal inside a graph that was traced
-        value = node.primitive.reference(np, **node.params)
+        value = defined(node.primitive, (np,), node.params)
     return value if isinstance(value, np.ndarray) else value.get()
 
 
@@ -156,7 +158,7 @@ def _in_double(graph: Graph, known: dict[Node, Tensor], out: Node) -> Tensor:
 
 
 def _doubled(array: Any) -> Any:
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
+    return array.astype(np.float64) if kind_of(array.dtype) == "f" else array
 
 
 # IPython ---------------------------------------------------------------------------

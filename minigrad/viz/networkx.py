@@ -15,7 +15,7 @@ import numpy as np
 from minigrad.core.aval import Aval
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
-from minigrad.core.primitive import Primitive, registry
+from minigrad.core.primitive import Primitive, defined, registry
 from minigrad.core.tape import CONSTANT, INPUT
 from minigrad.core.text import names
 from minigrad.errors import BackendUnavailable, GraphInvalid, MinigradError
@@ -231,7 +231,7 @@ def _try(
     arguments = (np, *zeros) if primitive.kind == "creation" else zeros
     try:
         with np.errstate(all="ignore"):
-            result = np.asarray(primitive.reference(*arguments, **params))
+            result = np.asarray(defined(primitive, arguments, params))
     except Exception as error:
         raise GraphInvalid(
             f"from_networkx: {vertex!r}: {primitive.name} cannot be computed with {params}: {error}"

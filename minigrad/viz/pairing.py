@@ -13,7 +13,9 @@ import numpy as np
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
 from minigrad.core.place import host
+from minigrad.core.primitive import defined
 from minigrad.core.tape import CONSTANT, INPUT
+from minigrad.dtypes import scalar
 
 __all__ = ["cotangents", "default_targets", "derived", "level"]
 
@@ -180,9 +182,9 @@ class _Keys:
             return operands[0]
         if kind != "elementwise":
             return None
-        arrays = [np.asarray(v, i.aval.dtype) for v, i in zip(operands, node.inputs, strict=True)]
+        arrays = [scalar(v, i.aval.dtype) for v, i in zip(operands, node.inputs, strict=True)]
         with np.errstate(all="ignore"):
-            return float(node.primitive.reference(*arrays, **node.params))
+            return float(defined(node.primitive, arrays, node.params))
 
 
 def _name_or_id(node: Node) -> Hashable:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.dtypes import Array
+from minigrad.dtypes import Array, float32, foreign, kind_of
 
 __all__ = ["Stats", "number", "statistics", "to_numpy", "value_text"]
 
@@ -57,9 +57,9 @@ class Stats:
 
 
 def to_numpy(value: Any) -> Array:
-    """Return an array as NumPy's, wherever it is."""
+    """Return an array as NumPy's, wherever it is, in a dtype that NumPy computes with."""
     array: Array = np.asarray(value if isinstance(value, np.ndarray | np.generic) else value.get())
-    return array
+    return array.astype(float32) if array.dtype in foreign else array
 
 
 def statistics(value: Any) -> Stats:
@@ -70,7 +70,7 @@ def statistics(value: Any) -> Stats:
     zeros = 1.0 - np.count_nonzero(array) / array.size
     nans = infinities = 0
     finite = array
-    if array.dtype.kind == "f":
+    if kind_of(array.dtype) == "f":
         nans = int(np.count_nonzero(np.isnan(array)))
         infinities = int(np.count_nonzero(np.isinf(array)))
         if nans or infinities:
@@ -113,10 +113,10 @@ def value_text(value: Any, stats: Stats | None = None) -> str:
         return number(array.item(), 4)
     if array.size <= _FEW and array.ndim == 1:
         return "[" + ", ".join(number(v) for v in array.tolist()) + "]"
-    if array.dtype.kind == "b":
+    if kind_of(array.dtype) == "b":
         return f"{100.0 * np.count_nonzero(array) / array.size:.3g} % true"
     s = stats or statistics(array)
     if math.isnan(s.low):
         return "nothing finite"
     span = f"{number(s.low)} … {number(s.high)}"
-    return span if array.dtype.kind in "iu" else f"{span}   ‖{number(s.norm)}‖"
+    return span if kind_of(array.dtype) in "iu" else f"{span}   ‖{number(s.norm)}‖"

@@ -139,7 +139,6 @@ BROKEN = {
     "no fields": (built({"x": 1}), "entry 'x' is not described"),
     "a field too few": (built({"x": {"dtype": "F32", "shape": []}}), "'x' is not described"),
     "a field too many": (built(entry(more=1), EIGHT), "'x' is not described"),
-    "bfloat16": (built(entry(dtype="BF16"), EIGHT), r"dtype BF16.*convert it to F32"),
     "eight bits": (built(entry(dtype="F8_E4M3"), EIGHT), r"F8_E4M3.*convert it to F32"),
     "unknown dtype": (built(entry(dtype="F128"), EIGHT), r"dtype F128.*damaged"),
     "dtype a number": (built(entry(dtype=3), EIGHT), "dtype 3"),

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minigrad.dtypes import DType, float16, float32, float64, uint32
+from minigrad.dtypes import DType, float16, float32, float64, kind_of, uint32
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError
 
@@ -280,7 +280,7 @@ class Writer:
 
     def _arithmetic(self, op: str, a: Operand, b: Operand) -> Value:
         dtype: DType = (a if type(a) is Value else b).dtype  # type: ignore[union-attr]
-        if dtype.kind != "f":
+        if kind_of(dtype) != "f":
             return self.binary(op, a, b)
         found = self.binary(f"f{op}{self.flags}", a, b)
         return found if dtype.itemsize > 2 else self.half(found)
@@ -289,10 +289,10 @@ class Writer:
         """Return a / b; for integers rounded to zero, 0 for b = 0, and wrapping for b = -1."""
         x, y = self.meet(a, b)
         dtype = x.dtype
-        if dtype.kind == "f":
+        if kind_of(dtype) == "f":
             found = self.binary("fdiv", x, y)
             return found if dtype.itemsize > 2 else self.half(found)
-        signed = dtype.kind == "i"
+        signed = kind_of(dtype) == "i"
         number = self.number(b)
         if number is not None and number not in (0, -1):
             return self.binary("sdiv" if signed else "udiv", x, y)
@@ -314,7 +314,7 @@ class Writer:
         number = self.number(a)
         if number is not None:
             return self.literal(-number, dtype)
-        if dtype.kind == "f":
+        if kind_of(dtype) == "f":
             return self.each(f"fneg {TYPES[dtype, lanes]} ", registers, "", dtype, lanes, depth)
         return self.binary("sub", 0, a)
 
@@ -331,7 +331,7 @@ class Writer:
         return self._compare("fcmp ole", "icmp sle", "icmp ule", a, b)
 
     def _compare(self, floating: str, signed: str, unsigned: str, a: Operand, b: Operand) -> Value:
-        kind = (a if type(a) is Value else b).dtype.kind  # type: ignore[union-attr]
+        kind = kind_of((a if type(a) is Value else b).dtype)  # type: ignore[union-attr]
         op = floating if kind == "f" else signed if kind == "i" else unsigned
         return self.binary(op, a, b, bool_)
 
@@ -372,7 +372,7 @@ class Writer:
 
     def bit_not(self, a: Value) -> Value:
         """Return ~a; logical not for booleans."""
-        return self.binary("xor", a, 1 if a.dtype.kind == "b" else -1)
+        return self.binary("xor", a, 1 if kind_of(a.dtype) == "b" else -1)
 
     def shift_left(self, a: Operand, b: Operand) -> Value:
         """Return a << b, for b from 0 to the width less 1."""
@@ -380,7 +380,7 @@ class Writer:
 
     def shift_right(self, a: Value, b: Operand) -> Value:
         """Return a >> b, for b from 0 to the width less 1; arithmetic for signed integers."""
-        return self.binary("ashr" if a.dtype.kind == "i" else "lshr", a, b)
+        return self.binary("ashr" if kind_of(a.dtype) == "i" else "lshr", a, b)
 
     def mulhi(self, a: Value, b: Value) -> Value:
         """Return the high 32 bits of the 64-bit product of two uint32."""
@@ -397,7 +397,7 @@ class Writer:
         if number is not None:
             with np.errstate(all="ignore"):
                 return self.literal(np.asarray(number, source).astype(dtype)[()], dtype)
-        if dtype.kind == "b":
+        if kind_of(dtype) == "b":
             return self._compare("fcmp une", "icmp ne", "icmp ne", a, 0)
         if dtype == float16:  # from float64 at once: rounding to float32 first would round twice
             return self.half(a if source == float64 else self.cast(a, float32))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigrad.backends.layout import Place, wide
+from minigrad.backends.layout import Place
 from minigrad.core.node import Node
-from minigrad.dtypes import DType, int32, int64
+from minigrad.dtypes import DType, int32, int64, kind_of, wide
 from minigrad.errors import GraphInvalid
 from minigrad.passes.affine import Affine, Index, Var, flatten
 from minigrad.passes.bodies import Product
@@ -305,7 +305,7 @@ class Emitter:
         """Whether vectors are stored to whole, aligned lines."""
         k, width = self.writer, self.writer.target.vector_bytes
         apart = [c * dtype.itemsize for v, c in at.terms if v is not self.vector]
-        whole = k.lanes * dtype.itemsize == width and dtype.kind != "b"
+        whole = k.lanes * dtype.itemsize == width and kind_of(dtype) != "b"
         return whole and all(c % width == 0 for c in (*apart, at.const * dtype.itemsize))
 
     def _scatter(self, pointer: str, value: Value, step: int, depth: int) -> None:

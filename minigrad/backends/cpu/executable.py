@@ -14,6 +14,7 @@ from minigrad.backends.memory import pack
 from minigrad.backends.reference import Program as Reference
 from minigrad.backends.report import Plan
 from minigrad.core.graph import Graph
+from minigrad.core.primitive import defined
 from minigrad.dtypes import Array
 from minigrad.errors import MinigradError
 
@@ -214,7 +215,7 @@ class Executable:
         node = step.operands[-1]
         views = [self.view(n, arrays, made) for n in step.operands]
         with np.errstate(all="ignore"):
-            views[-1][...] = node.primitive.reference(*views[:-1], **node.params)
+            views[-1][...] = defined(node.primitive, views[:-1], node.params)
 
     def view(self, node: Any, arrays: Sequence[Any], made: Sequence[Any]) -> Array:
         """Return the elements of a node as an array."""

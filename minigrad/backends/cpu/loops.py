@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
-from minigrad.backends.layout import Place, wide
+from minigrad.backends.layout import Place
 from minigrad.core.node import Node
-from minigrad.dtypes import DType, int64
+from minigrad.dtypes import DType, int64, kind_of, wide
 from minigrad.dtypes import bool as bool_
 from minigrad.passes.affine import Affine, Var, flatten
 from minigrad.passes.bodies import Accumulated, Body, Stored
@@ -391,4 +391,4 @@ def _address(place: Place, index: tuple[Affine, ...]) -> Affine:
 
 def _widest(terms: Sequence[Term]) -> int:
     """Return the bytes of the widest number that a kernel handles, at least 4."""
-    return max([4, *[t.dtype.itemsize for t in terms if t.dtype.kind != "b"]])
+    return max([4, *[t.dtype.itemsize for t in terms if kind_of(t.dtype) != "b"]])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from minigrad.dtypes import DType, float16, int32, int64
+from minigrad.dtypes import DType, float16, int32, int64, kind_of
 from minigrad.dtypes import bool as bool_
 
 from .values import TYPES, Value, suffix
@@ -118,7 +118,7 @@ def gather(
     Lanes that the mask leaves out are 0, and their index is not used. ``depth`` is the
     level below which the memory changes.
     """
-    if index.dtype.kind == "u":  # an address is computed with signed numbers
+    if kind_of(index.dtype) == "u":  # an address is computed with signed numbers
         index = k.cast(index, int64)
     registers, counts, lanes, level = index
     depth = max(depth, level, mask.depth if mask else 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from minigrad.dtypes import DType
+from minigrad.dtypes import DType, kind_of
 from minigrad.dtypes import bool as bool_
 
 from .values import TYPES, Value
@@ -27,9 +27,9 @@ def identity(k: Writer, op: str, dtype: DType) -> Value:
     """Return the scalar that changes nothing: 0, 1, the least or the greatest number."""
     if op in ("sum", "prod"):
         return k.literal(0 if op == "sum" else 1, dtype)
-    if dtype.kind == "b":
+    if kind_of(dtype) == "b":
         return k.literal(_BITWISE[op] == "and", dtype)
-    if dtype.kind == "f":
+    if kind_of(dtype) == "f":
         return k.literal(-np.inf if op == "max" else np.inf, dtype)
     info = np.iinfo(dtype)
     return k.literal(info.min if op == "max" else info.max, dtype)
@@ -41,10 +41,10 @@ def combine(k: Writer, op: str, a: Value, b: Value) -> Value:
         return k.add(a, b)
     if op == "prod":
         return k.mul(a, b)
-    if a.dtype.kind == "b":
+    if kind_of(a.dtype) == "b":
         return k.binary(_BITWISE[op], a, b)
     chosen = k.select(k.less(b, a) if op == "max" else k.less(a, b), a, b)
-    if a.dtype.kind != "f":
+    if kind_of(a.dtype) != "f":
         return chosen
     return k.select(k.binary("fcmp uno", a, a, bool_), a, chosen)  # a NaN in b was chosen
 
@@ -61,7 +61,7 @@ def reduce(k: Writer, op: str, value: Value) -> Value:
         left = Value(registers[: 2 * pairs : 2], dtype, lanes, depth)
         right = Value(registers[1 : 2 * pairs : 2], dtype, lanes, depth)
         registers = combine(k, op, left, right).regs + registers[2 * pairs :]
-    if lanes > 1 and dtype.kind == "b":
+    if lanes > 1 and kind_of(dtype) == "b":
         return _reduce_mask(k, op, registers[0], lanes, depth)
     while lanes > 1:
         kind, half = TYPES[dtype, lanes], lanes // 2

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from minigrad.backends.layout import Place, wide
+from minigrad.backends.layout import Place
 from minigrad.core.node import Node
+from minigrad.dtypes import wide
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.bodies import Accumulated, Body, Stored
 from minigrad.passes.kernels import cost_of

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minigrad.backends.layout import wide
-from minigrad.dtypes import DType, int64
+from minigrad.dtypes import DType, int64, wide
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.terms import Bits, Gather, Guard, Partial, Reduce
 

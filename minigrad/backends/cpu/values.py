@@ -20,6 +20,7 @@ from minigrad.dtypes import (
     int16,
     int32,
     int64,
+    kind_of,
     uint8,
     uint16,
     uint32,
@@ -108,13 +109,13 @@ def suffix(dtype: DType, lanes: int) -> str:
 
 def literal_text(value: Any, dtype: DType) -> str:
     """Return a number as LLVM writes it: the bits of a double; integers wrap, and are signed."""
-    if dtype.kind == "f":
+    if kind_of(dtype) == "f":
         with np.errstate(over="ignore"):
             number = float(dtype.type(value))
         if number != number:
             number = float("nan")  # without a sign or a payload
         return "0x{:016X}".format(*struct.unpack("<Q", struct.pack("<d", number)))
-    if dtype.kind == "b":
+    if kind_of(dtype) == "b":
         return "true" if value else "false"
     size = 1 << 8 * dtype.itemsize
     return str((int(value) + size // 2) % size - size // 2)
@@ -140,25 +141,25 @@ def number_text(value: Any, dtype: DType, lanes: int, count: int) -> tuple[str, 
 
 def literal_value(text: str, dtype: DType) -> Any:
     """Return the number that a literal stands for."""
-    if dtype.kind == "f":
+    if kind_of(dtype) == "f":
         return struct.unpack("<d", struct.pack("<Q", int(text, 16)))[0]
-    if dtype.kind == "b":
+    if kind_of(dtype) == "b":
         return text == "true"
-    return int(text) % (1 << 8 * dtype.itemsize) if dtype.kind == "u" else int(text)
+    return int(text) % (1 << 8 * dtype.itemsize) if kind_of(dtype) == "u" else int(text)
 
 
 def conversion(source: DType, target: DType) -> str:
     """Return LLVM's conversion between registers of two dtypes; "" where the bits are the same."""
-    if source.kind == "f":
-        if target.kind == "f":
+    if kind_of(source) == "f":
+        if kind_of(target) == "f":
             wider = _bits(target) - _bits(source)
             return "fpext" if wider > 0 else "fptrunc" if wider < 0 else ""
-        return "fptosi" if target.kind == "i" else "fptoui"
-    if target.kind == "f":
-        return "sitofp" if source.kind == "i" else "uitofp"
+        return "fptosi" if kind_of(target) == "i" else "fptoui"
+    if kind_of(target) == "f":
+        return "sitofp" if kind_of(source) == "i" else "uitofp"
     wider = _bits(target) - _bits(source)
     if wider > 0:
-        return "sext" if source.kind == "i" else "zext"
+        return "sext" if kind_of(source) == "i" else "zext"
     return "trunc" if wider < 0 else ""
 
 

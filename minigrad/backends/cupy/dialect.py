@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from minigrad.backends.scalar import FUNCTIONS
-from minigrad.dtypes import DType, float16, float32, float64, uint32
+from minigrad.dtypes import DType, float16, float32, float64, kind_of, uint32
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError
 
@@ -71,9 +71,9 @@ def unsigned(dtype: DType) -> str:
 
 def literal(value: Any, dtype: DType) -> str:
     """Return a literal of this dtype; floats are hexadecimal, exact to the last bit."""
-    if dtype.kind == "b":
+    if kind_of(dtype) == "b":
         return "true" if value else "false"
-    if dtype.kind == "f":
+    if kind_of(dtype) == "f":
         with np.errstate(all="ignore"):
             number = float(np.asarray(value, dtype))
         if not np.isfinite(number):
@@ -81,7 +81,7 @@ def literal(value: Any, dtype: DType) -> str:
         text = number.hex() + ("" if dtype == float64 else "f")
         return f"({text})" if text.startswith("-") else text
     number_ = int(np.asarray(value).astype(dtype))
-    if dtype.kind == "u":
+    if kind_of(dtype) == "u":
         suffix = "ull" if dtype.itemsize == 8 else "u"
         return f"{number_}{suffix}"
     suffix = "ll" if dtype.itemsize == 8 else ""
@@ -186,7 +186,7 @@ class Writer:
         return self.value(expression, dtype)
 
     def _arithmetic(self, a: Value, sign: str, b: Value) -> Value:
-        if a.dtype.kind == "f":
+        if kind_of(a.dtype) == "f":
             return self._float(f"{a.text} {sign} {b.text}", a.dtype)
         wide, kind = unsigned(a.dtype), c_type(a.dtype)
         return self.value(f"({kind})(({wide}){a.text} {sign} ({wide}){b.text})", a.dtype)
@@ -205,10 +205,10 @@ class Writer:
 
     def div(self, a: Value, b: Value) -> Value:
         """Return a / b; for integers rounded to zero, 0 for b = 0, and wrapping for b = -1."""
-        if a.dtype.kind == "f":
+        if kind_of(a.dtype) == "f":
             return self._float(f"{a.text} / {b.text}", a.dtype)
         kind = c_type(a.dtype)
-        if a.dtype.kind == "u":
+        if kind_of(a.dtype) == "u":
             quotient = f"({kind})({b.text} == 0 ? 0 : {a.text} / {b.text})"
             return self.value(quotient, a.dtype)
         divide = self.use("mg_divide_signed")
@@ -216,7 +216,7 @@ class Writer:
 
     def neg(self, a: Value) -> Value:
         """Return -a."""
-        if a.dtype.kind == "f":
+        if kind_of(a.dtype) == "f":
             return self.value(f"-{a.text}", a.dtype)
         return self.value(f"({c_type(a.dtype)})(0 - ({unsigned(a.dtype)}){a.text})", a.dtype)
 
@@ -253,7 +253,7 @@ class Writer:
 
     def bit_not(self, a: Value) -> Value:
         """Return ~a, for booleans !a."""
-        return self._bits(f"{'!' if a.dtype.kind == 'b' else '~'}{a.text}", a.dtype)
+        return self._bits(f"{'!' if kind_of(a.dtype) == 'b' else '~'}{a.text}", a.dtype)
 
     def shift_left(self, a: Value, b: Value) -> Value:
         """Return a << b."""
@@ -273,13 +273,13 @@ class Writer:
         """Return a converted; floats to integers truncate."""
         if a.dtype == dtype:
             return a
-        if dtype.kind == "b":
+        if kind_of(dtype) == "b":
             return self.value(f"{a.text} != 0", bool_)
         if dtype == float16:
-            if a.dtype.kind == "b" or (a.dtype.kind in "iu" and a.dtype.itemsize == 1):
+            if kind_of(a.dtype) == "b" or (kind_of(a.dtype) in "iu" and a.dtype.itemsize == 1):
                 return self.value(f"(f32){a.text}", float16)
             helper = "mg_round_half_d" if a.dtype == float64 else "mg_round_half"
-            source = a.text if a.dtype.kind == "f" else f"(f32){a.text}"
+            source = a.text if kind_of(a.dtype) == "f" else f"(f32){a.text}"
             return self.value(f"{self.use(helper)}({source})", float16)
         if a.dtype == float16 and dtype == float32:
             return Value(a.text, float32)
@@ -291,7 +291,7 @@ class Writer:
         if name not in FUNCTIONS:
             raise DtypeError(f"call: there is no function {name!r}")
         given = ", ".join(a.text for a in args)
-        if dtype.kind != "f":
+        if kind_of(dtype) != "f":
             if name != "pow":
                 raise DtypeError(f"call: {name} takes floats, got {dtype}")
             power = self.use("mg_power")

@@ -18,7 +18,7 @@ import numpy as np
 from minigrad.core.aval import aval
 from minigrad.core.place import sent
 from minigrad.core.primitive import Primitive
-from minigrad.dtypes import Array, DType, int64
+from minigrad.dtypes import Array, DType, int64, kind_of
 from minigrad.errors import BackendUnavailable
 
 from . import runtime
@@ -56,7 +56,7 @@ def _compute(cupy: Any, primitive: Primitive, values: Sequence[Any], params: dic
     own = _OWN.get(name)
     if own is not None:
         return own(cupy, *values, **params)
-    by_reference = name in _BY_REFERENCE or (name == "pow" and values[0].dtype.kind != "f")
+    by_reference = name in _BY_REFERENCE or (name == "pow" and kind_of(values[0].dtype) != "f")
     if primitive.scalar is None or by_reference:
         return primitive.reference(*values, **params)
     return elementwise(cupy, primitive, values, params)

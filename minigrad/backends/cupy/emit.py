@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backends.layout import Place, wide
+from minigrad.backends.layout import Place
 from minigrad.core.node import Node
-from minigrad.dtypes import DType, int32, int64
+from minigrad.dtypes import DType, int32, int64, kind_of, wide
 from minigrad.passes.affine import Affine, Var, flatten
 from minigrad.passes.bodies import Product
 from minigrad.passes.terms import (
@@ -78,9 +78,9 @@ def identity(op: str, dtype: DType) -> Any:
     if op in ("sum", "prod"):
         return 0 if op == "sum" else 1
     largest = op == "min"
-    if dtype.kind == "b":
+    if kind_of(dtype) == "b":
         return largest
-    if dtype.kind == "f":
+    if kind_of(dtype) == "f":
         return np.inf if largest else -np.inf
     info = np.iinfo(dtype)
     return info.max if largest else info.min
@@ -277,7 +277,7 @@ class Emitter:
         while offset:
             kind = c_type(total.dtype)
             other = self.k.fresh()
-            bits = "(int)" if total.dtype.kind == "b" else ""
+            bits = "(int)" if kind_of(total.dtype) == "b" else ""
             self.k.line(
                 f"const {kind} {other} = "
                 f"__shfl_xor_sync(0xffffffffu, {bits}{total.text}, {offset});"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from minigrad.backends.cupy.dialect import Value, c_type, storage_type
-from minigrad.backends.layout import Place, wide
+from minigrad.backends.layout import Place
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.bodies import Accumulated, Body, Stored
 from minigrad.passes.terms import Bits, Gather, Guard, Load, Partial, Reduce, Term, walk
@@ -338,4 +338,4 @@ def block_reduce(out: Emitter, op: str, total: Value, threads: int) -> None:
         out.accumulate(op, total, Value(f"{shared}[{w}]", total.dtype))
 
 
-__all__ += ["Gather", "Partial", "open_terms", "target_of", "wide", "write_pointwise"]
+__all__ += ["Gather", "Partial", "open_terms", "target_of", "write_pointwise"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from minigrad.backends.layout import Place, wide
+from minigrad.backends.layout import Place
 from minigrad.core.node import Node
-from minigrad.dtypes import int64
+from minigrad.dtypes import int64, kind_of, wide
 
 from .dialect import Value, c_type, storage_type
 from .emit import Emitter, Kernel, identity
@@ -64,7 +64,7 @@ def _position(node: Node, layout: Layout) -> Kernel:
             line(f"const {kind} a = {k.loaded(f'{source}[base + i * {after}]', dtype)};")
             line(f"if (at < 0 || {better}) {{ b = a; at = i; }}")
         with out.block("for (i32 o = 16; o; o >>= 1)"):
-            bits = "(int)" if dtype.kind == "b" else ""
+            bits = "(int)" if kind_of(dtype) == "b" else ""
             line(f"const {kind} a = ({kind})__shfl_xor_sync(0xffffffffu, {bits}b, o);")
             line("const i64 other = __shfl_xor_sync(0xffffffffu, at, o);")
             line("const bool same = a == b || (a != a && b != b);")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minigrad.core.door import as_tensor, cast
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import get_default_dtype
+from minigrad.dtypes import get_default_dtype, kind_of
 from minigrad.errors import DataError, DtypeError, ShapeError
 from minigrad.ops.composed import log_softmax, mean
 from minigrad.ops.creation import iota
@@ -77,7 +77,7 @@ def cross_entropy(
     axis = _class_axis(what, x)
     t = target if isinstance(target, Tensor) else _from_data(target)
     logp = log_softmax(x, axis=axis)
-    if t.dtype.kind == "f" and t.shape == x.shape:
+    if kind_of(t.dtype) == "f" and t.shape == x.shape:
         return _of_probabilities(what, logp, t, weight, axis, reduction, label_smoothing)
     return _of_labels(what, logp, t, weight, axis, ignore_index, reduction, label_smoothing)
 
@@ -205,7 +205,7 @@ def _of_labels(
     a gather, that is elementwise and joins the reduction around it.
     """
     classes = logp.shape[axis]
-    if t.dtype.kind not in "iu":
+    if kind_of(t.dtype) not in "iu":
         raise DtypeError(
             f"{what}: labels must be integers, got {t.dtype}",
             operands=[t.node.describe()],
@@ -238,7 +238,7 @@ def _of_labels(
 
 def _counted(t: Tensor, ignore_index: int) -> Tensor | None:
     """Return which labels count; None if all do, since the dtype has no such label."""
-    if ignore_index < 0 and t.dtype.kind == "u":
+    if ignore_index < 0 and kind_of(t.dtype) == "u":
         return None
     return not_equal(t, ignore_index)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from minigrad.core.door import as_tensor
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import int64
+from minigrad.dtypes import int64, kind_of, limits
 from minigrad.errors import DtypeError, ShapeError, TraceError
 from minigrad.ops.analytic import pow, sqrt
 from minigrad.ops.arithmetic import abs, astype, stop_gradient
@@ -56,7 +56,7 @@ def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -
 def as_labels(target: ArrayLike, what: str) -> Tensor:
     """Return labels or indices as an integer tensor; whole numbers in lists are integers."""
     t = target if isinstance(target, Tensor) else as_tensor(np.asarray(target))
-    if t.dtype.kind not in "iu":
+    if kind_of(t.dtype) not in "iu":
         raise DtypeError(
             f"{what} must be integers, got {t.dtype}",
             operands=[t.node.describe()],
@@ -158,7 +158,7 @@ def normalize(input: ArrayLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12
     else:
         length = sum(x * x if p == 2.0 else pow(abs(x), p), dim, keepdims=True)
         least = eps**p
-    least = float(np.maximum(least, np.finfo(x.dtype).tiny))
+    least = float(np.maximum(least, limits(x.dtype).tiny))
     safe = where(greater(length, least), length, least)  # so that the root has a slope
     if p == 2.0:
         return x / sqrt(safe)

@@ -10,7 +10,8 @@ from minigrad.core.door import as_tensor, cast, full
 from minigrad.core.state import Cell
 from minigrad.core.tape import no_grad
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import float16, float32
+from minigrad.dtypes import halves
+from minigrad.dtypes import wide as wide_dtype
 from minigrad.errors import MinigradError, ShapeError
 from minigrad.ops.analytic import rsqrt
 from minigrad.ops.collective import Group, all_reduce
@@ -34,13 +35,13 @@ __all__ = [
 
 
 def wide(x: Tensor) -> Tensor:
-    """Return float16 as float32: its sums overflow at 65504."""
-    return cast(x, float32) if x.dtype == float16 else x
+    """Return a half type as float32: its sums overflow, or lose what is small."""
+    return cast(x, wide_dtype(x.dtype))
 
 
 def back(y: Tensor, given: Tensor) -> Tensor:
-    """Return a result in float16 again if the input was."""
-    return cast(y, float16) if given.dtype == float16 else y
+    """Return a result in the half type that the input had, if it had one."""
+    return cast(y, given.dtype) if given.dtype in halves else y
 
 
 def count(shape: Shape, axes: Axes) -> int:

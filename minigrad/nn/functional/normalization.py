@@ -65,7 +65,7 @@ def batch_norm(
     Parameters
     ----------
     input
-        What to normalise. float16 is normalised in float32.
+        What to normalise. A half type is normalised in float32.
     running_mean, running_var
         Buffers; in training they are updated, in evaluation used. None: not kept, and the
         batch's statistics are used in evaluation too.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from minigrad.core.door import as_tensor, module_of
 from minigrad.core.tensor import Tensor
-from minigrad.dtypes import Array
+from minigrad.dtypes import Array, convert, kind_of
 from minigrad.errors import DataError, DtypeError, ShapeError
 from minigrad.ops.movement import pad
 from minigrad.ops.structural import reshape
@@ -37,7 +37,7 @@ class Sliding:
 
 def constant_beside(values: Array, x: Tensor) -> Tensor:
     """Return an array of the same dtype and on the same device as ``x``."""
-    return as_tensor(module_of(x.node.value).asarray(values.astype(x.dtype)))
+    return as_tensor(module_of(x.node.value).asarray(convert(values, x.dtype)))
 
 
 def padding_widths(
@@ -105,7 +105,7 @@ def cut_windows(what: str, x: Tensor, sliding: Sliding, fill: float) -> Tensor:
                 rule="dilation * (kernel_size - 1) + 1 elements, at most the padded input",
                 fix="pad more, or use a smaller kernel",
             )
-    if fill and x.dtype.kind != "f" and any(map(any, around)):
+    if fill and kind_of(x.dtype) != "f" and any(map(any, around)):
         raise DtypeError(f"{what}: {x.dtype} cannot be padded", fix="x.astype(mg.float32)")
     padded = pad(x, ((0, 0), (0, 0), *around), constant_values=fill)
     return windows(padded, tuple(range(2, 2 + n)), sliding.size, sliding.stride, sliding.dilation)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from minigrad.backends.cpu.values import LAYOUT, TYPES, Value
 from minigrad.dtypes import bool as bool_
-from minigrad.dtypes import float32, float64
+from minigrad.dtypes import float32, float64, kind_of
 
 from .exponential import clamp, polynomial
 from .library import library
@@ -32,7 +32,7 @@ _EXP2: Final = (
 
 def power(k: Writer, x: Value, y: Value) -> Value:
     """Return x to the power y; integers wrap, and an integer y must not be negative."""
-    if x.dtype.kind != "f":
+    if kind_of(x.dtype) != "f":
         return k.routine("ipow", _integers, x, y)
     if x.dtype == float64:
         return library("pow")(k, x, y)
