@@ -351,6 +351,8 @@ class Emitter:
         match term:
             case Apply():
                 assert term.primitive.scalar is not None
+                if term.primitive.name == "div":
+                    args[1] = self._divisor(args[1])
                 found: Value = term.primitive.scalar(k, *args, **term.params)
                 return found
             case Literal():
@@ -383,6 +385,17 @@ class Emitter:
                 assert self.product is not None
                 return self.product()
         raise GraphInvalid(f"no code for {type(term).__name__}")
+
+
+    def _divisor(self, x: Value) -> Value:
+        """Return a divisor that is 1 in the lanes of a masked vector that count for nothing.
+
+        They are loaded as 0. LLVM's selection of instructions takes 0 / 0 for 0 where it knows
+        both, finds that a select of 0 for them changes nothing, and drops it: NaN stays.
+        """
+        if self.mask is None or x.dtype.kind != "f" or x.lanes == 1:
+            return x
+        return self.writer.select(self.mask, x, self.writer.literal(1.0, x.dtype))
 
 
 def _register(dtype: DType) -> str:

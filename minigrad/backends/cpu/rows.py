@@ -205,17 +205,22 @@ class _Rows:
 
     def _add(self, item: Accumulated, value: Value) -> None:
         """Add to a chunk's part of a sum over rows, in memory."""
-        k, dtype = self.k, wide(item.term.dtype)
+        k, dtype, vector = self.k, wide(item.term.dtype), self.out.vector
         buffer, at = self.loops.sum_address(item)
         pointer, _ = self.out.pointer(buffer, dtype, at)
-        depth = self.out.nest.depth
+        depth, lanes, mask = self.out.nest.depth, 1, None
         value = value if value.dtype == dtype else k.cast(value, dtype)
-        if self.out.vector is not None and at.coefficient(self.out.vector) == 1:
-            before = k.load(pointer, dtype, k.lanes, depth, self.out.mask)
-            k.store(pointer, k.combine(item.op, before, k.splat(value)), depth, self.out.mask)
-        else:
-            before = k.load(pointer, dtype, 1, depth)
-            k.store(pointer, k.combine(item.op, before, value), depth)
+        if vector is not None:
+            value = k.splat(value)
+            if at.coefficient(vector):  # each lane has a sum of its own, side by side
+                assert at.coefficient(vector) == 1, "sums that lie apart"
+                lanes, mask = k.lanes, self.out.mask
+            else:  # the lanes are rows, of which the sum is
+                if self.out.mask is not None:
+                    value = k.select(self.out.mask, value, k.identity(item.op, dtype))
+                value = k.reduce(item.op, value)
+        before = k.load(pointer, dtype, lanes, depth, mask)
+        k.store(pointer, k.combine(item.op, before, value), depth, mask)
 
 
 def _reach(roots: Sequence[Term], known: set[Term] | frozenset[Term] = frozenset()) -> list[Term]:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.backends.cpu.target import named_target, use_target
 from minigrad.core import apply, registry
+from minigrad.errors import BackendUnavailable
 
 from .held import Limits, hold, limits
 
@@ -165,3 +167,35 @@ def test_an_infinite_factor_of_a_sum() -> None:
     hold(f, [x, factor], Limits(distribute=False))
     np.testing.assert_array_equal(mg.compile(f, backend="numpy")(x, factor), [np.nan, 8.0])
     np.testing.assert_array_equal(mg.compile(f, backend="cpu")(x, factor), [np.inf, 8.0])
+
+
+@pytest.mark.parametrize("rows", [3, 16, 37])
+def test_sums_over_the_rows_that_lie_in_lanes(rows: int) -> None:
+    """Vectors go from row to row: what is added up over the rows is added up over the lanes."""
+    given = RNG.normal(size=(rows, 45)), RNG.normal(size=(rows, 1)), RNG.normal(size=(45, rows))
+
+    def f(x: Any, w: Any, k: Any) -> Any:
+        y = mg.matrix_transpose(x)
+        c = y - mg.mean(y, 0, keepdims=True)
+        u = c * mg.rsqrt(mg.mean(c * c, 0, keepdims=True) + 0.1)
+        return u + k, mg.matmul(u, w)
+
+    for dtype in (np.float32, np.float64):
+        hold(f, [x.astype(dtype) for x in given])
+
+
+@pytest.mark.parametrize("target", ["host", "x86-64", "x86-64-v3"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_quotients_in_the_last_vector(dtype: Any, target: str) -> None:
+    """What lies beyond the end is 0 / 0, and must not be seen."""
+    try:
+        chosen = named_target(target)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+
+    def f(x: Any, y: Any) -> Any:
+        return mg.sum(x / y), mg.sum(x / y, 1), mg.max(x / y, 1), x / mg.sum(x, 1, keepdims=True)
+
+    with use_target(chosen):
+        for n in (1, 2, 3, 5, 9, 17, 25, 33):
+            hold(f, [RNG.uniform(0.5, 2.0, size=(4, n)).astype(dtype) for _ in range(2)])
