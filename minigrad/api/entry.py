@@ -85,7 +85,7 @@ class Entry:
         state = self._arrays()
         if self.replaced and not linked:
             owned = {i for i, cell in self.replaced if _is_owned(cell)}
-            results = self.execute(*arrays, *state, owned=owned)
+            results = self.execute(*arrays, *state, owned=owned, cells=self.updated)
         else:
             results = self.execute(*arrays, *state)
         place = where(recorder.scope)

@@ -8,7 +8,9 @@ usual is answered with ``MISS`` before anything was done.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from itertools import starmap
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -87,14 +89,12 @@ def shortcut(entry: Any) -> Callable[[tuple[Any, ...]], Any] | None:
         lines.append(f"    r{i} = t{i}()")
         passed.append(f"r{i}")
     results = [f"r{position}" for position in native.outputs]
-    lines += [
-        f"    if call({', '.join([str(native.address), *passed])}):",
-        "        return MISS",
+    commits = [
+        (cell, f"r{position}")
+        for cell, position in zip(entry.updated, native.updates, strict=True)
+        if position >= 0
     ]
-    for cell, position in zip(entry.updated, native.updates, strict=True):
-        if position >= 0:
-            names[f"u{position}"] = cell
-            lines.append(f"    u{position}._held = r{position}")
+    lines += _call(native, passed, commits, names)
     if entry.linked:
         return _written(lines + _with_history(entry, cells, results, names), names)
     n = entry.returned
@@ -122,6 +122,25 @@ def shortcut(entry: Any) -> Callable[[tuple[Any, ...]], Any] | None:
     single = n == 1 and _is_single(entry)
     lines.append(f"    return {made[0]}" if single else f"    return build([{', '.join(made)}])")
     return _written(lines, names)
+
+
+def _call(
+    native: Any, passed: list[str], commits: list[tuple[Any, str]], names: dict[str, Any]
+) -> list[str]:
+    """Return the lines that run the plan and give cells their new arrays.
+
+    If some state was written over, the other cells must follow before Python may raise
+    KeyboardInterrupt, which it may do after any call: all of it is one call.
+    """
+    arguments = ", ".join([str(native.plan.address), *passed])
+    names.update({f"u{i}": cell for i, (cell, _) in enumerate(commits)})
+    if not commits or len(commits) == len(native.updates):
+        lines = [f"    if call({arguments}):", "        return MISS"]
+        return lines + [f"    u{i}._held = {r}" for i, (_, r) in enumerate(commits)]
+    names.update(starmap=starmap, each=operator.call, setattr=setattr)
+    work = [f"(call, {arguments})"]
+    work += [f'(setattr, u{i}, "_held", {r})' for i, (_, r) in enumerate(commits)]
+    return [f"    if any(starmap(each, ({', '.join(work)}))):", "        return MISS"]
 
 
 def _written(lines: list[str], names: dict[str, Any]) -> Callable[[tuple[Any, ...]], Any]:

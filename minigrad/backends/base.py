@@ -23,11 +23,14 @@ __all__ = ["Backend", "backend_named", "backends", "default_backend", "to_module
 class Executable(Protocol):
     """A compiled graph."""
 
-    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:
+    def __call__(
+        self, *arrays: Any, owned: Collection[int] = (), cells: Sequence[Any] = ()
+    ) -> list[Any]:
         """Return the outputs and the new state for the arrays of the graph's inputs.
 
         ``owned`` are inputs whose arrays nobody else holds, so that results that replace
-        them may be written over them.
+        them may be written over them. If some are, ``cells`` may be given the new state in
+        the same instant: Ctrl-C in between would leave a step half done.
         """
 
     def explain(self, arrays: Sequence[Any] | None = None) -> Plan:

@@ -53,7 +53,12 @@ class Program:
                 drops[at].append(i)
         self.steps = [(*s, tuple(d)) for s, d in zip(steps, drops, strict=True)]
 
-    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:  # noqa: ARG002
+    def __call__(
+        self,
+        *arrays: Any,
+        owned: Collection[int] = (),  # noqa: ARG002
+        cells: Sequence[Any] = (),  # noqa: ARG002
+    ) -> list[Any]:
         """Return the outputs, then the new values of state cells; nothing is written over."""
         values = self._start(arrays)
         with np.errstate(all="ignore"):

@@ -56,7 +56,7 @@ out:
 ; addresses are put into the table, natively: the most of a small step was doing that in Python.
 ; Returns -1, and has done nothing, if an array is not what the plan expects: it must be a
 ; plain array in row-major order and, where a result is to be written over it, held by nobody
-; else. bound.py says how that is seen.
+; else; bound.py says how that is seen. So it does if the plan is in use, or is waited for.
 define ptr @python_call(ptr %self, ptr %arguments, i64 %n) nounwind {
 entry:
   %first = load ptr, ptr %arguments
@@ -131,12 +131,17 @@ checked:
   %i1 = add i64 %i, 1
   br label %check
 take:
+  %waiting_p = getelementptr i8, ptr %plan, i64 104
+  %waiting = load i64, ptr %waiting_p
+  %welcome = icmp eq i64 %waiting, 0
+  br i1 %welcome, label %claim, label %refuse
+claim:
   %busy = getelementptr i8, ptr %plan, i64 64
   %pair = cmpxchg ptr %busy, i64 0, i64 1 seq_cst seq_cst
   %free = extractvalue { i64, i1 } %pair, 1
   br i1 %free, label %bind, label %refuse
 bind:
-  %j = phi i64 [ 0, %take ], [ %j1, %bound ]
+  %j = phi i64 [ 0, %claim ], [ %j1, %bound ]
   %all = icmp eq i64 %j, %count
   br i1 %all, label %go, label %one
 one:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import repeat, starmap
+from operator import call
+from threading import Lock, get_ident
 from time import perf_counter_ns
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -30,6 +35,16 @@ __all__ = ["Executable", "compile_graph"]
 
 #: Nanoseconds of estimated work above which other Python threads may run meanwhile.
 _LONG = 20_000.0
+_all: WeakSet[Executable] = WeakSet()
+
+
+def _free_all() -> None:
+    """Forget, in a child of a fork, the calls that threads of its parent had under way."""
+    for executable in _all:
+        executable.forget_calls()
+
+
+os.register_at_fork(after_in_child=_free_all)
 
 
 def compile_graph(graph: Graph) -> Executable:
@@ -47,7 +62,7 @@ class Native:
     """
 
     call: Callable[..., int]
-    address: int
+    plan: PlanHandle
     arguments: Sequence[int]
     takes: Sequence[Callable[[], Any]]
     outputs: Sequence[int]
@@ -88,6 +103,16 @@ class Executable:
                     assert buffer.value is not None
                     self._table[i] = buffer.value.ctypes.data
         self.segments: list[PlanHandle | Step] = self._cut()
+        #: Whether a second thread waits: a step that is done with other threads must not keep
+        #: them from it.
+        self.waits = all(
+            s.operands[-1].primitive.kind != "collective"
+            for s in self.segments
+            if isinstance(s, Step)
+        )
+        self._users: dict[str, Any] = {}
+        self._lock = Lock()
+        _all.add(self)
         self._sources = [self._source(i) for i in range(len(program.results))]
         self.native = self._native()
 
@@ -140,7 +165,7 @@ class Executable:
         if -1 in places[:count]:
             return None
         takes = [recycler.taker for _, recycler in fresh]
-        return Native(call, plan.address, arguments, takes, places[:count], places[count:])
+        return Native(call, plan, arguments, takes, places[:count], places[count:])
 
     def _source(self, i: int) -> tuple[str, Any]:
         """Return where a result comes from: computed, an input, or a constant."""
@@ -157,14 +182,70 @@ class Executable:
         return explain(self, arrays)
 
     def __call__(
-        self, *arrays: Any, owned: Collection[int] = (), ticks: list[float] | None = None
+        self,
+        *arrays: Any,
+        owned: Collection[int] = (),
+        cells: Sequence[Any] = (),
+        ticks: list[float] | None = None,
     ) -> list[Any]:
         """Run on arrays, one for each input of the graph.
 
         ``owned`` are the inputs whose arrays nobody but the caller holds: results that
-        replace them may be written over them. ``ticks`` takes the nanoseconds of the steps
-        that are not native.
+        replace them may be written over them. ``cells`` then get the new values of all state
+        without a moment between, in which Ctrl-C could come. ``ticks`` takes the nanoseconds
+        of the steps that are not native.
+
+        One thread at a time has the memory of the executable. Another one waits, unless it
+        would wait for ever: then it goes through the graph node by node.
         """
+        if self.waits and self._users.get("thread") != get_ident():
+            with self._lock:
+                return self._alone(arrays, owned, cells, ticks)
+        return self._alone(arrays, owned, cells, ticks)
+
+    def _alone(
+        self, arrays: Sequence[Any], owned: Collection[int], cells: Sequence[Any], ticks: Any
+    ) -> list[Any]:
+        """Run, unless a call is under way: what may end at any moment leaves nothing behind."""
+        me = object()
+        try:
+            if self._users.setdefault("call", me) is not me:
+                return Reference(self.program.graph)(*arrays)
+            self._users["thread"] = get_ident()
+            if self.native is not None:
+                self.native.plan.keep()
+            return self._calculate(arrays, owned, cells, ticks)
+        finally:
+            if self._users.get("call") is me:
+                if self.native is not None:
+                    self.native.plan.free()
+                self._users.clear()
+
+    def _calculate(
+        self, arrays: Sequence[Any], owned: Collection[int], cells: Sequence[Any], ticks: Any
+    ) -> list[Any]:
+        held, made = self._bind(arrays, owned)
+        results = [
+            made[what] if kind == "result" else arrays[what] if kind == "input" else np.array(what)
+            for kind, what in self._sources
+        ]
+        new = results[len(self.program.graph.outputs) :]
+        for number, segment in enumerate(self.segments, 1):
+            if isinstance(segment, Step):
+                start = perf_counter_ns()
+                self._reference(segment, held, made)
+                if ticks is not None:
+                    ticks.append(perf_counter_ns() - start)
+                continue
+            work: list[tuple[Any, ...]] = [(self._run, segment.address)]
+            if owned and number == len(self.segments):
+                work += zip(repeat(setattr), cells, repeat("_held"), new, strict=False)
+            if any(starmap(call, work)):  # stops at the first that is not None or 0
+                self._failed(arrays)
+        return results
+
+    def _bind(self, arrays: Sequence[Any], owned: Collection[int]) -> tuple[list[Any], list[Any]]:
+        """Put the addresses of inputs and results into the table; return their arrays."""
         table = self._table
         held = list(arrays)
         for i, number in self._inputs:
@@ -183,18 +264,7 @@ class Executable:
                 array, address = recycler.take()
                 made.append(array)
                 table[i] = address
-        for segment in self.segments:
-            if isinstance(segment, Step):
-                start = perf_counter_ns()
-                self._reference(segment, held, made)
-                if ticks is not None:
-                    ticks.append(perf_counter_ns() - start)
-            elif self._run(segment.address):
-                self._failed(arrays)
-        return [
-            made[what] if kind == "result" else arrays[what] if kind == "input" else np.array(what)
-            for kind, what in self._sources
-        ]
+        return held, made
 
     def _away(self, number: int) -> None:
         """Raise the error for an input that is not in the host's memory."""
@@ -204,6 +274,13 @@ class Executable:
             "another device",
             fix='mg.compile(..., backend="cupy"), or move it: x.to("numpy")',
         )
+
+    def forget_calls(self) -> None:
+        """Let the memory be free: whoever used it is not in this process."""
+        self._lock = Lock()
+        self._users.clear()
+        if self.native is not None:
+            self.native.plan.reset()
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""

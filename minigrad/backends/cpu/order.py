@@ -8,9 +8,11 @@ from math import prod
 
 from minigrad.passes.affine import ZERO, Affine, Var
 from minigrad.passes.bodies import Body
-from minigrad.passes.terms import Bits, Count, Gather, Guard, Load, Partial, Term, walk
+from minigrad.passes.terms import Bits, Count, Gather, Guard, Load, Partial, Reduce, Term, walk
 
-__all__ = ["Access", "Traversal", "accesses", "every_term", "join", "traversal"]
+__all__ = [
+    "Access", "Traversal", "accesses", "every_term", "join", "reduces", "sweeps", "traversal",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,19 @@ class Traversal:
 def every_term(body: Body) -> list[Term]:
     """Return all terms of a kernel, also those under guards and reductions, once."""
     return walk([*[s.term for s in body.stores], *[s.term for s in body.sums]])
+
+
+def sweeps(body: Body) -> dict[Term, int]:
+    """Return for each term of a row-wise kernel how many sweeps through the row come before it."""
+    stage: dict[Term, int] = {}
+    for term in every_term(body):
+        stage[term] = max([stage[a] for a in term.args], default=0) + reduces(term)
+    return stage
+
+
+def reduces(term: Term) -> bool:
+    """Whether a term is a reduction along the row of a row-wise kernel."""
+    return isinstance(term, Reduce) and not isinstance(term.args[0], Partial)
 
 
 def accesses(

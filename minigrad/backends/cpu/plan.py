@@ -3,12 +3,13 @@
 ``Step`` has 8 words: function, map, extent, grain, chunks, flags, ticks, unused. ``Plan``
 has 16: steps, count, table, flags, error, failed; and, for a call with arrays, their slots,
 their number, whether a call is under way, what ``bound.Layout`` says, the slots of results
-that are written over them.
+that are written over them, whether no call may begin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import sleep
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -33,7 +34,7 @@ TIME: Final = 2
 StepSpec: TypeAlias = tuple[int, Sequence[int], int, int, int]
 
 _CHUNKS, _TICKS = 4, 6
-_FLAGS, _FAILED = 3, 5
+_FLAGS, _FAILED, _BUSY, _WAITING = 3, 5, 8, 13
 _CHUNKS_AT_MOST = 2**32 - 1
 
 
@@ -82,6 +83,20 @@ class PlanHandle:
         self._plan[9:13] = (
             layout.array, held | layout.shared << 32, layout.memory, self._bound[1].ctypes.data,
         )  # fmt: skip
+
+    def keep(self) -> None:
+        """Let no call with arrays begin until ``free``, and wait for the one that is under way."""
+        self._plan[_WAITING] = 1
+        while self._plan[_BUSY]:
+            sleep(20e-6)
+
+    def free(self) -> None:
+        """Let calls with arrays begin again."""
+        self._plan[_WAITING] = 0
+
+    def reset(self) -> None:
+        """Forget a call that is under way: in a child of a fork nobody will end it."""
+        self._plan[[_BUSY, _WAITING]] = 0
 
     @property
     def flags(self) -> int:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from minigrad.backends.layout import Place
 from minigrad.backends.memory import Buffer
 from minigrad.core.graph import Graph
 from minigrad.core.node import Node
-from minigrad.dtypes import uint8
+from minigrad.errors import CompileError, MinigradError
 from minigrad.passes.affine import Affine, Var, flatten
 from minigrad.passes.bodies import Body, bodies
+from minigrad.passes.covered import covered
 from minigrad.passes.kernels import Contraction, Kernel, Loops, Options, Special
 from minigrad.passes.layout import strides_of
 from minigrad.passes.lower import lower
 from minigrad.passes.numbers import loaded_numbers
-from minigrad.passes.terms import Gather, Load
 from minigrad.shapes import Axes
 
 from .code import Code
 from .jit import load
 from .layout import Layout
-from .order import every_term
+from .reuse import reuse
 from .rows import loops_code
 from .target import Target, current_target
 from .tiles import contraction_code
@@ -82,7 +82,7 @@ class Program:
         self.parts: dict[Node, int] = {}
         self.steps = self._ordered(self._steps())
         self._touch()
-        self.reuse = self._reuse()
+        self.reuse = reuse(self)
         self.text = ""
         self.addresses: dict[str, int] = {}
 
@@ -93,19 +93,27 @@ class Program:
         found: list[Step] = []
         written: dict[Loops, Step] = {}
         for kernel, body in zip(self.schedule.kernels, self.bodies, strict=True):
-            if isinstance(kernel, Special):
-                found.append(self._reference(kernel))
-            elif isinstance(kernel, Contraction):
-                assert body is not None
-                found += self._contraction(kernel, body)
-            elif kernel.like is not None:
-                found.append(self._alike(kernel, written[kernel.like]))
-            else:
-                assert body is not None
-                steps = self._loops(kernel, body)
-                written[kernel] = steps[-1]
-                found += steps
+            try:
+                found += self._steps_of(kernel, body, written)
+            except MinigradError:
+                raise
+            except Exception as error:
+                raise unwritten("a kernel", error, self.described(kernel)) from error
         return found
+
+    def _steps_of(
+        self, kernel: Kernel, body: Body | None, written: dict[Loops, Step]
+    ) -> list[Step]:
+        if isinstance(kernel, Special):
+            return [self._reference(kernel)]
+        if isinstance(kernel, Loops) and kernel.like is not None:
+            return [self._alike(kernel, written[kernel.like])]
+        assert body is not None
+        if isinstance(kernel, Contraction):
+            return self._contraction(kernel, body)
+        steps = self._loops(kernel, body)
+        written[kernel] = steps[-1]
+        return steps
 
     def _alike(self, kernel: Loops, step: Step) -> Step:
         """Return the step of a kernel that does to its nodes what another does to others."""
@@ -202,48 +210,16 @@ class Program:
             for slot in self.slots(step):
                 self.layout.buffers[slot].touch(number)
 
-    # Memory used again ----------------------------------------------------------------
-
-    def _reuse(self) -> dict[int, int]:
-        """Return which results may be written over the input that they replace."""
-        inputs = {
-            n.params["cell"]: i for i, n in enumerate(self.graph.inputs) if "cell" in n.params
-        }
-        lowered = self.schedule.graph
-        last_check = max([i for i, s in enumerate(self.steps) if self.checks(s)], default=-1)
-        found: dict[int, int] = {}
-        for cell, node in lowered.updates:
-            if cell not in inputs or node not in self.layout.results:
-                continue
-            if node.aval.dtype == uint8:  # cannot be told from memory that others use
-                continue
-            source = lowered.inputs[inputs[cell]]
-            buffers = self.layout.buffers
-            result = buffers[self.layout.place(node).buffer]
-            before = buffers[self.layout.place(source).buffer]
-            once = result.first >= max(before.last, last_check + 1) and result.last >= 0
-            if once and source not in lowered.results and self._aligned(source, node, result.first):
-                found[self.layout.results[node]] = inputs[cell]
-        return found
-
-    def _aligned(self, source: Node, result: Node, number: int) -> bool:
-        """Whether a step reads of ``source`` only the element of ``result`` that it writes."""
-        step = self.steps[number]
-        if step.code is None or step.body is None:
-            return False
-        if self.layout.place(source).buffer not in step.code.slots:
-            return True
-        body = step.body
-        if any(f is not None and f.node is source for f in (body.left, body.right)):
-            return False
-        index = next((s.index for s in body.stores if s.target is result), None)
-        reads = [t for t in every_term(body) if isinstance(t, Load | Gather) and t.node is source]
-        return all(isinstance(t, Load) and t.index == index for t in reads)
-
     # Code ---------------------------------------------------------------------------
 
     def compile(self) -> None:
-        """Compile the text of all steps; equal ones share a function."""
+        """Compile the text of all steps; equal ones share a function.
+
+        Raises
+        ------
+        CompileError
+            If LLVM does not accept a kernel; the error names the nodes that it computes.
+        """
         texts: dict[str, str] = {}
         declarations: set[str] = set()
         for step in self.steps:
@@ -252,18 +228,73 @@ class Program:
                     texts[step.code.text] = f"k{len(texts)}"
                     declarations |= step.code.declarations
                 step.name = texts[step.code.text]
-        given = "ptr noalias %table, ptr noalias %map, i64 %lo, i64 %hi, i64 %chunk"
-        functions = [
-            f"define void @{name}({given}) nounwind alignstack(64) {{\n{body}\n}}"
-            for body, name in texts.items()
-        ]
-        self.text = "\n".join([*functions, *sorted(declarations), "!0 = !{}", "!1 = !{i32 1}", ""])
-        if texts:
+        self.text = _module(texts, declarations)
+        if not texts:
+            return
+        try:
             self.addresses = load(self.text, list(texts.values()), target=self.target)
+        except CompileError as error:
+            self._blame(error)
+            raise
+
+    def _blame(self, error: CompileError) -> None:
+        """Add the nodes of the first kernel that cannot be compiled to an error."""
+        for step in self.steps:
+            if step.code is None:
+                continue
+            text = _module({step.code.text: step.name}, step.code.declarations)
+            try:
+                load(text, [step.name], target=self.target)
+            except CompileError as alone:
+                error.operands = (*alone.operands, *self.described(step.kernel))
+                return
+
+    def described(self, kernel: Kernel) -> list[str]:
+        """Return lines that name the nodes which a kernel computes, the last ones if many."""
+        found = [n.describe() for n in covered(self.schedule, kernel)[0]]
+        return found[-_NAMED:]
+
+
+#: How many nodes of a kernel an error names.
+_NAMED = 6
+
+
+def _module(texts: Mapping[str, str], declarations: Collection[str]) -> str:
+    """Return the module of functions: their bodies, and what each is called."""
+    given = "ptr noalias %table, ptr noalias %map, i64 %lo, i64 %hi, i64 %chunk"
+    functions = [
+        f"define void @{name}({given}) nounwind alignstack(64) {{\n{body}\n}}"
+        for body, name in texts.items()
+    ]
+    return "\n".join([*functions, *sorted(declarations), "!0 = !{}", "!1 = !{i32 1}", ""])
 
 
 def program_of(graph: Graph) -> Program:
-    """Return the compiled program of a final graph, for the present target."""
-    program = Program(graph, current_target())
+    """Return the compiled program of a final graph, for the present target.
+
+    Raises
+    ------
+    CompileError
+        If a kernel cannot be written or compiled. It names the nodes; nothing is left behind.
+    """
+    try:
+        program = Program(graph, current_target())
+    except MinigradError:
+        raise
+    except Exception as error:
+        raise unwritten(
+            f"the graph {graph.name}", error, [n.describe() for n in graph.outputs]
+        ) from error
     program.compile()
     return program
+
+
+def unwritten(what: str, error: Exception, operands: Sequence[str]) -> CompileError:
+    """Return the error for something that no native code could be written for."""
+    reason = str(error) or type(error).__name__
+    return CompileError(
+        f"no native code could be written for {what}: {reason}",
+        operands=operands,
+        rule="every graph that the reference can run has native code: this is a bug in minigrad",
+        fix='use backend="numpy" until it is repaired',
+    )

@@ -17,10 +17,11 @@ from minigrad.dtypes import wide
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.bodies import Accumulated, Body, Stored
 from minigrad.passes.kernels import cost_of
-from minigrad.passes.terms import Apply, Partial, Reduce, Term
+from minigrad.passes.terms import Apply, Reduce, Term
 
 from .code import Code
 from .loops import Copied, LoopKernel, Running
+from .order import reduces, sweeps
 from .target import Target
 from .values import Value
 
@@ -92,11 +93,11 @@ class _Rows:
 
     def _sweeps(self) -> tuple[list[_Sweep], list[Stored]]:
         """Return the sweeps through a row, and what is stored once after them."""
-        stage = self._stages()
+        stage = sweeps(self.loops.body)
         found = [_Sweep() for _ in range(1 + max(stage.values(), default=0))]
         inner, rows = set(self.way.inner), self._loops_of(self.loops.body.rows)
         for term in self.loops.terms:
-            if isinstance(term, Reduce) and not isinstance(term.args[0], Partial):
+            if isinstance(term, Reduce) and reduces(term):
                 found[stage[term.args[0]]].reductions.append(term)
         last = []
         for item in self.loops.body.stores:
@@ -111,14 +112,6 @@ class _Rows:
 
     def _loops_of(self, variables: Sequence[Var]) -> set[Var]:
         return {v for o in variables for v, _ in self.out.at(Affine.of(o)).terms}
-
-    def _stages(self) -> dict[Term, int]:
-        """Return for each term how many sweeps through the row come before it."""
-        stage: dict[Term, int] = {}
-        for term in self.loops.terms:
-            reduces = isinstance(term, Reduce) and not isinstance(term.args[0], Partial)
-            stage[term] = max([stage[a] for a in term.args], default=0) + reduces
-        return stage
 
     def _keep(self) -> None:
         """Find what is dear to compute and needed in several sweeps: it gets a row buffer."""
@@ -156,8 +149,7 @@ class _Rows:
         for sweep in self.sweeps:
             if sweep.roots:
                 self._sweep(sweep, written)
-        for item in self.last:
-            self.loops.stores([item])
+        self.loops.stores(self.last)
         return carried
 
     def _sweep(self, sweep: _Sweep, written: set[Term]) -> None:
@@ -174,9 +166,10 @@ class _Rows:
                 else:
                     self.out.store(self.kept[term], self.out.value(term), at)
             after = [loops.joined(r, t) for r, (_, t) in zip(so_far, running, strict=True)]
-            loops.stores(sweep.stores)
-            for item in sweep.side:
-                self._add(item, self.out.value(item.term))
+            side = [(item, self.out.value(item.term)) for item in sweep.side]
+            loops.stores(sweep.stores)  # perhaps over what was read for all the others
+            for item, value in side:
+                self._add(item, value)
             return after
 
         start = [loops.identity(op, wide(term.dtype)) for op, term in running]

@@ -153,7 +153,12 @@ class Executable:
 
     # Running it -------------------------------------------------------------------------
 
-    def __call__(self, *arrays: Any, owned: Collection[int] = ()) -> list[Any]:
+    def __call__(
+        self,
+        *arrays: Any,
+        owned: Collection[int] = (),
+        cells: Sequence[Any] = (),  # noqa: ARG002
+    ) -> list[Any]:
         """Run on arrays, one for each input of the graph.
 
         ``owned`` are the inputs whose arrays nobody but the caller holds: new state may be
