@@ -8,9 +8,7 @@ usual is answered with ``MISS`` before anything was done.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
-from itertools import starmap
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -127,20 +125,18 @@ def shortcut(entry: Any) -> Callable[[tuple[Any, ...]], Any] | None:
 def _call(
     native: Any, passed: list[str], commits: list[tuple[Any, str]], names: dict[str, Any]
 ) -> list[str]:
-    """Return the lines that run the plan and give cells their new arrays.
+    """Return the lines that run the plan and give cells their new arrays, in one call.
 
-    If some state was written over, the other cells must follow before Python may raise
-    KeyboardInterrupt, which it may do after any call: all of it is one call.
+    Some state may have been written over. The rest must follow before Python may raise
+    KeyboardInterrupt, which it may do after any call.
     """
-    arguments = ", ".join([str(native.plan.address), *passed])
-    names.update({f"u{i}": cell for i, (cell, _) in enumerate(commits)})
-    if not commits or len(commits) == len(native.updates):
-        lines = [f"    if call({arguments}):", "        return MISS"]
-        return lines + [f"    u{i}._held = {r}" for i, (_, r) in enumerate(commits)]
-    names.update(starmap=starmap, each=operator.call, setattr=setattr)
-    work = [f"(call, {arguments})"]
-    work += [f'(setattr, u{i}, "_held", {r})' for i, (_, r) in enumerate(commits)]
-    return [f"    if any(starmap(each, ({', '.join(work)}))):", "        return MISS"]
+    given = [str(native.plan.address), *passed]
+    if commits:
+        given.append("'_held'")
+    for i, (cell, result) in enumerate(commits):
+        names[f"u{i}"] = cell
+        given += [f"u{i}", result]
+    return [f"    if call({', '.join(given)}):", "        return MISS"]
 
 
 def _written(lines: list[str], names: dict[str, Any]) -> Callable[[tuple[Any, ...]], Any]:

@@ -5,6 +5,7 @@ declare void @PyErr_SetString(ptr, ptr)
 declare void @PyErr_SetInterrupt()
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
+declare i32 @PyObject_SetAttr(ptr, ptr, ptr)
 declare ptr @PyLong_FromLongLong(i64)
 @PyExc_ValueError = external global ptr
 @null_plan = private constant [31 x i8] c"the address of a plan is not 0\00"
@@ -57,6 +58,8 @@ out:
 ; Returns -1, and has done nothing, if an array is not what the plan expects: it must be a
 ; plain array in row-major order and, where a result is to be written over it, held by nobody
 ; else; bound.py says how that is seen. So it does if the plan is in use, or is waited for.
+; More arguments are a name, objects, and what each gets as its attribute of that name when the
+; plan has ended: state is whole again before Python may raise KeyboardInterrupt.
 define ptr @python_call(ptr %self, ptr %arguments, i64 %n) nounwind {
 entry:
   %first = load ptr, ptr %arguments
@@ -64,7 +67,7 @@ entry:
   %count_p = getelementptr i8, ptr %plan, i64 56
   %count = load i64, ptr %count_p
   %n1 = sub i64 %n, 1
-  %fits = icmp eq i64 %n1, %count
+  %fits = icmp uge i64 %n1, %count
   br i1 %fits, label %begin, label %refuse
 begin:
   %table_p = getelementptr i8, ptr %plan, i64 16
@@ -166,7 +169,37 @@ bound:
   br label %bind
 go:
   %done = call ptr @python_run(ptr %self, ptr %first)
+  %failed_p = getelementptr i8, ptr %plan, i64 40
+  %failed = load i64, ptr %failed_p
   store atomic i64 0, ptr %busy seq_cst, align 8
+  %name_p = getelementptr ptr, ptr %objects, i64 %count
+  %name_at = add i64 %count, 1
+  %whole = icmp eq i64 %failed, 0
+  %more = icmp ugt i64 %n1, %count
+  %gives = and i1 %whole, %more
+  br i1 %gives, label %named, label %out
+named:
+  %name = load ptr, ptr %name_p
+  br label %give
+give:
+  %g = phi i64 [ %name_at, %named ], [ %g2, %given ]
+  %last = icmp uge i64 %g, %n1
+  br i1 %last, label %out, label %set
+set:
+  %owner_p = getelementptr ptr, ptr %objects, i64 %g
+  %owner_o = load ptr, ptr %owner_p
+  %g1 = add i64 %g, 1
+  %value_p = getelementptr ptr, ptr %objects, i64 %g1
+  %value_o = load ptr, ptr %value_p
+  %wrong = call i32 @PyObject_SetAttr(ptr %owner_o, ptr %name, ptr %value_o)
+  %bad = icmp ne i32 %wrong, 0
+  br i1 %bad, label %raised, label %given
+given:
+  %g2 = add i64 %g, 2
+  br label %give
+raised:
+  ret ptr null
+out:
   ret ptr %done
 refuse:
   %minus = call ptr @PyLong_FromLongLong(i64 -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import repeat, starmap
+from itertools import chain, repeat, starmap
 from operator import call
 from threading import Lock, get_ident
 from time import perf_counter_ns
@@ -229,18 +229,19 @@ class Executable:
             made[what] if kind == "result" else arrays[what] if kind == "input" else np.array(what)
             for kind, what in self._sources
         ]
-        new = results[len(self.program.graph.outputs) :]
         for number, segment in enumerate(self.segments, 1):
             if isinstance(segment, Step):
                 start = perf_counter_ns()
                 self._reference(segment, held, made)
                 if ticks is not None:
                     ticks.append(perf_counter_ns() - start)
-                continue
-            work: list[tuple[Any, ...]] = [(self._run, segment.address)]
-            if owned and number == len(self.segments):
-                work += zip(repeat(setattr), cells, repeat("_held"), new, strict=False)
-            if any(starmap(call, work)):  # stops at the first that is not None or 0
+            elif owned and number == len(self.segments):
+                new = results[len(self.program.graph.outputs) :]
+                given = zip(repeat(setattr), cells, repeat("_held"), new, strict=False)
+                work = chain([(self._run, segment.address)], given)
+                if any(starmap(call, work)):  # stops at the first that is not None or 0
+                    self._failed(arrays)
+            elif self._run(segment.address):
                 self._failed(arrays)
         return results
 

@@ -54,7 +54,7 @@ class PlanHandle:
     thread may run a plan at a time.
     """
 
-    __slots__ = ("_bound", "_maps", "_plan", "_steps", "address", "error", "table")
+    __slots__ = ("_bound", "_maps", "_plan", "_steps", "_words", "address", "error", "table")
 
     def __init__(
         self, steps: Array, maps: Array, table: Array, flags: int, error: Array | None = None
@@ -68,6 +68,7 @@ class PlanHandle:
         self._plan[:5] = (
             steps.ctypes.data, len(steps), table.ctypes.data, flags, self.error.ctypes.data,
         )  # fmt: skip
+        self._words = memoryview(self._plan)  # type: ignore[arg-type]
         #: What ``run`` takes.
         self.address: int = self._plan.ctypes.data
 
@@ -86,13 +87,13 @@ class PlanHandle:
 
     def keep(self) -> None:
         """Let no call with arrays begin until ``free``, and wait for the one that is under way."""
-        self._plan[_WAITING] = 1
-        while self._plan[_BUSY]:
+        self._words[_WAITING] = 1
+        while self._words[_BUSY]:
             sleep(20e-6)
 
     def free(self) -> None:
         """Let calls with arrays begin again."""
-        self._plan[_WAITING] = 0
+        self._words[_WAITING] = 0
 
     def reset(self) -> None:
         """Forget a call that is under way: in a child of a fork nobody will end it."""

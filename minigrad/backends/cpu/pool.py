@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import itertools
 import os
 import platform
 import signal
@@ -46,6 +47,8 @@ __all__ = [
 #: Nanoseconds that an idle worker watches for work before it sleeps.
 WATCH = 100_000
 
+_numbers = itertools.count()
+
 #: Runs the plan at an address: the driver of :func:`default_pool`, made when first asked for.
 run: Callable[[int], int]
 
@@ -71,6 +74,7 @@ class Pool:
     def __init__(self, *, futex: bool, python: bool) -> None:
         target = host_target()
         text = driver.driver_text(target.arch, sys.platform, futex=futex, python=python)
+        text += f"\n; pool {next(_numbers)}\n"  # equal texts would share the pool's memory
         names = ["pool_memory", "plan_run", "worker", "wake_all"] + [
             "python_run",
             "python_call",

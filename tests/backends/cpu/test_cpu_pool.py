@@ -14,7 +14,7 @@ import pytest
 from minigrad.backends.cpu import driver, pool
 from minigrad.backends.cpu.plan import CHECK, RELEASE, SERIAL, TIME, aligned, make_plan
 from minigrad.backends.cpu.pool import Pool
-from minigrad.backends.cpu.threads import choose
+from minigrad.backends.cpu.threads import choose, get_num_threads
 from minigrad.errors import DataError, GraphInvalid
 
 from .kernels import COUNT, FAULT, MEET, NEXT, PARTIAL, kernel, table, until
@@ -455,3 +455,13 @@ def test_memory_of_a_plan_is_aligned_and_its_own() -> None:
     assert [second[i] for i in (0, 2, 3, 4, 5, 6)] == [2, 10, 100, 1, 3, 0]
     assert list((ctypes.c_int64 * 2).from_address(first[1])) == [1, 0]
     assert list((ctypes.c_int64 * 1).from_address(second[1])) == [0]
+
+
+def test_pools_of_one_form_do_not_share_their_memory() -> None:
+    """Workers of one that look at the words of another would wait for ever."""
+    one, other = (Pool(futex=False, python=True) for _ in range(2))
+    try:
+        one.start()
+        assert (one.workers > 0 or get_num_threads() == 1) and other.workers == 0
+    finally:
+        one.close(), other.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,13 @@ import pytest
 
 import minigrad as mg
 from minigrad.api import shortcut
+from minigrad.backends.cpu import pool
+from minigrad.backends.cpu.bound import layout
+from minigrad.backends.cpu.plan import CHECK, aligned, make_plan
 from minigrad.core import recorder
 from minigrad.errors import DataError
+
+from .kernels import FAULT, kernel, table
 
 Cells = tuple[Any, ...]
 RNG = np.random.default_rng(0)
@@ -284,3 +290,24 @@ def test_shortest_way_is_taken_with_mixed_state() -> None:
     assert recorder.tape is None
     assert fast(()) is not shortcut.MISS
     assert (kept.tolist(), moved.tolist()) == ([4.0] * 64, [4.0] * 64)
+
+
+def test_attributes_are_set_only_when_the_plan_has_ended_well() -> None:
+    """What a bound call is given beside its arrays: a name, objects and their new values."""
+    call, known = pool.default_pool().call, layout()
+    if call is None or known is None:
+        pytest.skip("arrays lie otherwise in this Python")
+    word = aligned(1)
+    step = (kernel("fault", FAULT), [0, 1], 1, 1, CHECK)
+    plan = make_plan([step], table(word, aligned(1)), error=word)
+    plan.bind([1], [-1], known, pool.held_count())
+    cell, other = SimpleNamespace(value=0), SimpleNamespace(value=0)
+    fails, goes = np.zeros(1, np.int64), np.ones(1, np.int64)  # the chunk that fails
+    assert call(plan.address, fails, "value", cell, 1, other, 2) == 1
+    assert (cell.value, other.value) == (0, 0)
+    word[0] = 0
+    assert call(plan.address, goes, "value", cell, 3, other, 4) == 0
+    assert (cell.value, other.value) == (3, 4)
+    with pytest.raises(AttributeError):
+        call(plan.address, goes, "value", cell, 5, object(), 6)
+    assert call(plan.address, goes) == 0, "it is free again"
