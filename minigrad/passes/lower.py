@@ -15,6 +15,7 @@ from minigrad.dtypes import float32, halves, int64
 
 from .build import op, renamed, repeated, reshaped, swapped, unnamed_literal
 from .convolution import cut_convolution, transposed_convolution
+from .moments import in_one_sweep
 from .pipeline import simplify
 from .rewrite import make_literal, rebuild, rebuild_at
 from .sums import Depths, distributed
@@ -25,11 +26,12 @@ __all__ = ["lower"]
 SHORT = 8
 
 
-def lower(graph: Graph) -> Graph:
+def lower(graph: Graph, *, moments_beyond: int | None = None) -> Graph:
     """Return the graph that a compiled backend schedules, of one that is simplified for good.
 
     Its outputs are those of the graph, and then one for each range that is checked: an
-    int64 that is 1 if an index is out of range.
+    int64 that is 1 if an index is out of range. Variances over more than ``moments_beyond``
+    bytes are written so that they need one sweep over memory.
     """
     final = graph
     graph = rebuild(_with_checks(graph), _without_empty)
@@ -43,7 +45,10 @@ def lower(graph: Graph) -> Graph:
         graph = simplify(graph, final=True)
     depth = Depths()
     other = rebuild_at("sum", graph, lambda n: distributed(n, depth))
-    return _copied(graph if other is graph else simplify(other, final=True))
+    graph = graph if other is graph else simplify(other, final=True)
+    if moments_beyond is not None:
+        graph = in_one_sweep(graph, moments_beyond)
+    return _copied(graph)
 
 
 # Checks ---------------------------------------------------------------------------

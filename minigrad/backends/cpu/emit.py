@@ -386,7 +386,6 @@ class Emitter:
                 return self.product()
         raise GraphInvalid(f"no code for {type(term).__name__}")
 
-
     def _divisor(self, x: Value) -> Value:
         """Return a divisor that is 1 in the lanes of a masked vector that count for nothing.
 

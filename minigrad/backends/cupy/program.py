@@ -65,7 +65,7 @@ class Program:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        lowered = lower(graph)
+        lowered = lower(graph, moments_beyond=OPTIONS.row_bytes)
         count = len(graph.outputs)
         self.flags = lowered.outputs[count:]
         self.results = (*lowered.outputs[:count], *(n for _, n in lowered.updates))

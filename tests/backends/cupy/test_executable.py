@@ -246,6 +246,35 @@ def test_random_programs_are_the_reference(steps: Any, pair: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+def _columns(kind: str, n: int) -> np.ndarray:
+    x = np.random.default_rng(0).normal(size=(n, 8))
+    x += {"mean 100": 100.0, "mean 10,000": 1e4}.get(kind, 0.0)
+    if kind == "constant":
+        x[:] = 0.1
+    if kind in ("first is far", "one is far"):
+        x[0 if kind == "first is far" else n // 3] = 1000.0
+    return x.astype(np.float32)
+
+
+@needs_gcc
+@pytest.mark.parametrize("n", [64, 1000, 20_000])
+@pytest.mark.parametrize(
+    "kind", ["plain", "mean 100", "mean 10,000", "constant", "first is far", "one is far"]
+)
+def test_variance_in_one_sweep(kind: str, n: int) -> None:
+    x = _columns(kind, n)
+    graph = finalise(mg.compile(lambda x: mg.var(x, 0), backend="numpy").graph(x))
+    executable = Executable(graph, EmulatedDevice())
+    (found,), (two,) = executable(x), Reference(graph)(x)
+    wide = x.astype(np.float64)
+    exact = wide.var(axis=0)
+    away = wide[:: n // 8][:8].mean(axis=0) - wide.mean(axis=0)
+    allowed = 1e-6 * (exact + away**2) + (4e-7 * np.abs(wide).max()) ** 2
+    np.testing.assert_array_less(np.abs(found - exact), 2 * np.abs(two - exact).max() + allowed)
+    reads = [s for s in executable.program.steps if s.what == "sum" and s.grid != (1, 1, 1)]
+    assert len(reads) == 1, "x is read once"
+
+
 # State ------------------------------------------------------------------------------
 
 
