@@ -17,9 +17,9 @@ from .backends.cupy import stand_in
 settings.register_profile("minigrad", deadline=None)
 settings.load_profile("minigrad")
 
-#: Backends that run on a CPU and are held to the reference, bit for bit or by tolerance.
+#: Backends that run on a CPU and are held to the reference as ``tests.agreement`` says.
 #: On a device, the suite runs with ``"cupy"`` besides; see ``pytest_configure``.
-CPU_BACKENDS = ["numpy"]
+CPU_BACKENDS = ["numpy", "cpu"]
 
 #: Where tensors are in this run, if not in NumPy arrays: "cupy" or "stand-in".
 _DEVICE: list[str] = []

@@ -31,7 +31,7 @@ class Model:
         return mg.where(keep, h / 0.7, 0.0) @ self.w2
 
 
-def main(compiled, first, steps, source, target):
+def main(how, first, steps, source, target):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 6)).astype(np.float32)
     y = (x[:, :1] * x[:, 1:2]).astype(np.float32)
@@ -54,7 +54,7 @@ def main(compiled, first, steps, source, target):
         optimiser.zero_grad()
         return loss
 
-    step = mg.compile(step, backend="numpy") if compiled else step
+    step = mg.compile(step, backend=how) if how != "eager" else step
     done = first
     while done < first + steps:
         for a, b in batches:
@@ -66,15 +66,18 @@ def main(compiled, first, steps, source, target):
     mg.save(target, **parts, notes=notes)
 
 
-main(sys.argv[1] == "compiled", int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5])
+main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5])
 """
+
+
+BACKENDS = [name for name in ("numpy", "cpu") if mg.backends()[name] == "usable"]
 
 
 def run(folder: Path, *arguments: object) -> None:
     subprocess.run([sys.executable, "-c", PROGRAM, *map(str, arguments)], check=True, cwd=folder)
 
 
-@pytest.mark.parametrize("how", ["eager", "compiled"])
+@pytest.mark.parametrize("how", ["eager", *BACKENDS])
 def test_training_goes_on_bit_for_bit_in_a_fresh_process(how: str, tmp_path: Path) -> None:
     run(tmp_path, how, 0, 20, "", "straight")
     run(tmp_path, how, 0, 13, "", "half")  # in the middle of an epoch of 5 batches

@@ -58,7 +58,7 @@ def test_digits_are_learnt_and_the_run_can_be_gone_on_with(tmp_path: Path) -> No
         return model, optimiser, batches
 
     def train(model: Any, optimiser: Any, batches: Any, epochs: int) -> None:
-        @mg.compile(backend="numpy")
+        @mg.compile
         def step(x: Any, y: Any) -> Any:
             loss = nn.functional.cross_entropy(model(x), y)
             loss.backward()
