@@ -293,7 +293,10 @@ class _Builder:
             if user.primitive.name == "permute_dims":
                 index = tuple(index[a] for a in user.params["axes"])
             elif user.primitive.name == "reshape":
-                index = _reshaped(node.aval.shape, user.aval.shape, index)
+                try:
+                    index = _reshaped(node.aval.shape, user.aval.shape, index)
+                except NotAffine as error:
+                    raise _Blocked(node) from error
             node = user
         return index
 

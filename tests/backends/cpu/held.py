@@ -218,5 +218,5 @@ def errors(graph: Graph, given: Sequence[Array], expected: Sequence[Array]) -> l
         if s is not None and s.dtype.kind == "f":
             difference = np.abs(s.astype(np.float64) - d)
             spread = float(np.nanmax(difference[np.isfinite(difference)], initial=0.0))
-        found.append(8 * spread * eps / float(np.finfo(np.float32).eps) + 16 * eps * scale)
+        found.append(8 * spread * eps / float(np.finfo(np.float32).eps) + 64 * eps * scale)
     return found

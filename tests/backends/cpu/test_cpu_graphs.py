@@ -199,3 +199,11 @@ def test_quotients_in_the_last_vector(dtype: Any, target: str) -> None:
     with use_target(chosen):
         for n in (1, 2, 3, 5, 9, 17, 25, 33):
             hold(f, [RNG.uniform(0.5, 2.0, size=(4, n)).astype(dtype) for _ in range(2)])
+
+
+def test_product_whose_axes_are_mixed_by_what_follows() -> None:
+    """What is no index map of the product's loops is not done as the product is stored."""
+    a, b, c = whole(3, 12), whole(12, 5), whole(5, 3)
+    hold(lambda a, b, c: mg.reshape(a @ b, (5, 3)) + c, [a, b, c])
+    hold(lambda a, b, c: mg.reshape(mg.reshape(a @ b, (15,)) * 2.0, (5, 3)) * c, [a, b, c])
+    hold(lambda a, b, c: (mg.reshape(a @ b, (15,)), mg.reshape(a @ b + 1.0, (5, 3)) * c), [a, b, c])
