@@ -78,7 +78,6 @@ def _cpu_missing() -> str | None:
 
 
 def _compile_cpu(graph: Graph) -> Executable:
-    _without_bfloat16("cpu", graph)
     executable: Executable = import_module("minigrad.backends.cpu.executable").compile_graph(graph)
     return executable
 

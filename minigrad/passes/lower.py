@@ -25,6 +25,9 @@ __all__ = ["lower"]
 #: The most products that a sum is written out for, instead of a matrix product.
 SHORT = 8
 
+#: What joins many elements into one.
+_ADDED_UP = ("matmul", "sum", "prod", "max", "min", "fold_windows")
+
 
 def lower(graph: Graph, *, moments_beyond: int | None = None) -> Graph:
     """Return the graph that a compiled backend schedules, of one that is simplified for good.
@@ -39,8 +42,9 @@ def lower(graph: Graph, *, moments_beyond: int | None = None) -> Graph:
     graph = rebuild_at("matmul", graph, _wide_product)
     graph = rebuild_at("slice", graph, cut_convolution)
     graph = rebuild_at("fold_windows", graph, transposed_convolution)
+    if any(n.aval.dtype in halves for n in graph.nodes):
+        graph = rebuild(graph, _in_float32)
     graph = rebuild_at("matmul", graph, _as_sum)
-    graph = rebuild_at("matmul", graph, _products)
     if graph is not final:
         graph = simplify(graph, final=True)
     depth = Depths()
@@ -201,10 +205,11 @@ def _as_sum(node: Node) -> Node:
     return node
 
 
-def _products(node: Node) -> Node:
-    """Multiply matrices of a half type in float32, as NumPy adds them up."""
+def _in_float32(node: Node) -> Node:
+    """Add up a half type in float32, in registers and in memory, and round the result once."""
     dtype = node.aval.dtype
-    if node.primitive.name != "matmul" or dtype not in halves:
+    if node.primitive.name not in _ADDED_UP or dtype not in halves:
         return node
-    wide = [op(i, "astype", i, dtype=float32) for i in node.inputs]
-    return renamed(op(node, "astype", op(node, "matmul", *wide), dtype=dtype), node)
+    given = [op(i, "astype", i, dtype=float32) for i in node.inputs]
+    total = op(node, node.primitive.name, *given, **node.params)
+    return renamed(op(node, "astype", total, dtype=dtype), node)

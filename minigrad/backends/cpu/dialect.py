@@ -4,8 +4,8 @@ Results are those of the NumPy writer: integers wrap, an integer divided by 0 is
 infinities, -0.0 and subnormals come out as in IEEE 754. The only fast-math flag is
 ``contract``: a product and a sum may become one multiply-add.
 
-A float16 is a ``float`` in registers, whose value is always that of some float16: each
-operation is computed in float32 and rounded, as NumPy does it.
+A float16 is a ``float`` in registers, whose value is always that of some float16, and so is
+a bfloat16: each operation is computed in float32 and rounded, as the reference does it.
 
 The writer has one list of lines per loop level. An operation goes to the deepest level
 of its operands, so whatever does not change in a loop is written before it, and no pass
@@ -19,11 +19,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minigrad.dtypes import DType, float16, float32, float64, kind_of, uint32
+from minigrad.dtypes import DType, convert, float32, float64, halves, kind_of, scalar, uint32
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError
 
 from . import memory, philox, reductions, vectormath
+from .half import rounded
 from .target import Target
 from .values import TYPES, Value, conversion, literal_value, number_text, suffix
 
@@ -283,7 +284,7 @@ class Writer:
         if kind_of(dtype) != "f":
             return self.binary(op, a, b)
         found = self.binary(f"f{op}{self.flags}", a, b)
-        return found if dtype.itemsize > 2 else self.half(found)
+        return found if dtype.itemsize > 2 else rounded(self, found, dtype)
 
     def div(self, a: Operand, b: Operand) -> Value:
         """Return a / b; for integers rounded to zero, 0 for b = 0, and wrapping for b = -1."""
@@ -291,7 +292,7 @@ class Writer:
         dtype = x.dtype
         if kind_of(dtype) == "f":
             found = self.binary("fdiv", x, y)
-            return found if dtype.itemsize > 2 else self.half(found)
+            return found if dtype.itemsize > 2 else rounded(self, found, dtype)
         signed = kind_of(dtype) == "i"
         number = self.number(b)
         if number is not None and number not in (0, -1):
@@ -396,25 +397,16 @@ class Writer:
         number = self.number(a)
         if number is not None:
             with np.errstate(all="ignore"):
-                return self.literal(np.asarray(number, source).astype(dtype)[()], dtype)
+                return self.literal(convert(scalar(number, source), dtype)[()], dtype)
         if kind_of(dtype) == "b":
             return self._compare("fcmp une", "icmp ne", "icmp ne", a, 0)
-        if dtype == float16:  # from float64 at once: rounding to float32 first would round twice
-            return self.half(a if source == float64 else self.cast(a, float32))
+        if dtype in halves:  # from float64 at once: rounding to float32 first would round twice
+            return rounded(self, a if source == float64 else self.cast(a, float32), dtype)
         op = conversion(source, dtype)
         if not op:
             return Value(registers, dtype, lanes, depth)
         head = f"{op} {TYPES[source, lanes]} "
         return self.each(head, registers, f" to {TYPES[dtype, lanes]}", dtype, lanes, depth)
-
-    def half(self, a: Value) -> Value:
-        """Return a float32 or float64 rounded to the nearest float16."""
-        registers, source, lanes, depth = a
-        half = "half" if lanes == 1 else f"<{lanes} x half>"
-        head = f"fptrunc {TYPES[source, lanes]} "
-        narrow = self.each(head, registers, f" to {half}", float16, lanes, depth)
-        tail = f" to {TYPES[float16, lanes]}"
-        return self.each(f"fpext {half} ", narrow.regs, tail, float16, lanes, depth)
 
     def call(self, name: str, *args: Value) -> Value:
         """Return a function of ``backends.scalar.FUNCTIONS``."""

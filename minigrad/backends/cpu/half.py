@@ -1,15 +1,87 @@
-"""Conversions of float16 that LLVM calls by name where the processor has none.
+"""The half types: how they are rounded to, and how they lie in memory.
 
-x86-64 converts between float16 and float32 since F16C and never from float64; the compiler
+The bits of a bfloat16 are the upper half of a float32's, so integer instructions of any
+processor convert it. Conversions of float16 LLVM calls by name where there are none: x86-64
+converts between float16 and float32 since F16C and never from float64; the compiler
 then calls these routines, which a Python process need not contain. The names and the
 calling convention are those that LLVM uses for the call.
 """
 
 from __future__ import annotations
 
-from .target import Target
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-__all__ = ["half_routines"]
+from minigrad.dtypes import DType, float16, float32, float64, uint32
+
+from .target import Target
+from .values import TYPES, Value
+
+if TYPE_CHECKING:
+    from .dialect import Writer
+
+__all__ = ["half_routines", "loaded", "rounded", "stored", "stored_type"]
+
+
+def stored_type(dtype: DType) -> tuple[str, str]:
+    """Return the type of a half type in memory, and its name in an intrinsic's name."""
+    return ("half", "f16") if dtype == float16 else ("i16", "i16")
+
+
+def loaded(k: Writer, registers: Sequence[str], dtype: DType, lanes: int, depth: int) -> Value:
+    """Return what lay in memory as floats."""
+    narrow, tail = _several(stored_type(dtype)[0], lanes), f" to {TYPES[float32, lanes]}"
+    if dtype == float16:
+        return k.each(f"fpext {narrow} ", registers, tail, dtype, lanes, depth)
+    tail = f" to {TYPES[uint32, lanes]}"
+    low = k.each(f"zext {narrow} ", registers, tail, uint32, lanes, depth)
+    return k.bitcast(k.binary("shl", low, 16), dtype)
+
+
+def stored(k: Writer, value: Value, depth: int) -> tuple[str, ...]:
+    """Return the registers to write to memory: those values are some of the half type's."""
+    registers, dtype, lanes, _ = value
+    narrow = _several(stored_type(dtype)[0], lanes)
+    if dtype == float16:
+        head = f"fptrunc {TYPES[dtype, lanes]} "
+        return k.each(head, registers, f" to {narrow}", dtype, lanes, depth).regs
+    bits = k.bitcast(Value(registers, dtype, lanes, depth), uint32)
+    head = f"trunc {TYPES[uint32, lanes]} "
+    return k.each(head, k.binary("lshr", bits, 16).regs, f" to {narrow}", dtype, lanes, depth).regs
+
+
+def rounded(k: Writer, a: Value, dtype: DType) -> Value:
+    """Return a float32 or float64 rounded to the nearest value of a half type, ties to even."""
+    registers, source, lanes, depth = a
+    if dtype == float16:
+        half = _several("half", lanes)
+        head = f"fptrunc {TYPES[source, lanes]} "
+        narrow = k.each(head, registers, f" to {half}", dtype, lanes, depth)
+        tail = f" to {TYPES[dtype, lanes]}"
+        return k.each(f"fpext {half} ", narrow.regs, tail, dtype, lanes, depth)
+    bits = _to_odd(k, a) if source == float64 else k.bitcast(a, uint32)
+    odd = k.bit_and(k.binary("lshr", bits, 16), 1)
+    near = k.binary("add", k.binary("add", bits, 0x7FFF), odd)
+    nan = k.binary("or", bits, 1 << 22)
+    found = k.select(k.equal(a, a), near, nan)
+    return k.bitcast(k.binary("and", found, 0xFFFF0000), dtype)
+
+
+def _to_odd(k: Writer, a: Value) -> Value:
+    """Return the bits of a float64 cut to float32, the last one set where anything was cut off.
+
+    What was cut off must not look like a tie when the rest is rounded.
+    """
+    narrow = k.cast(a, float32)
+    back, bits = k.cast(narrow, float64), k.bitcast(narrow, uint32)
+    beyond = k.less(k.intrinsic("fabs", a), k.intrinsic("fabs", back))
+    inside = k.select(beyond, k.binary("sub", bits, 1), bits)
+    return k.select(k.equal(a, back), bits, k.binary("or", inside, 1))
+
+
+def _several(kind: str, lanes: int) -> str:
+    return kind if lanes == 1 else f"<{lanes} x {kind}>"
+
 
 _EXTEND = """
 define weak float @__extendhfsf2(half %h) nounwind {

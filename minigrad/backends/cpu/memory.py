@@ -1,6 +1,6 @@
 """Between memory and registers: loads, stores, gathers, and the numbers of the lanes.
 
-In memory a boolean is a byte and a float16 two; registers hold ``i1`` and ``float``.
+In memory a boolean is a byte and a half type two; registers hold ``i1`` and ``float``.
 Addresses are registers of type ``ptr``. The U registers of a vector lie one after the other.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from minigrad.dtypes import DType, float16, int32, int64, kind_of
+from minigrad.dtypes import DType, halves, int32, int64, kind_of
 from minigrad.dtypes import bool as bool_
 
+from . import half
 from .values import TYPES, Value, suffix
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ __all__ = ["gather", "iota", "load", "store", "tail_mask"]
 
 def _stored(dtype: DType, lanes: int) -> tuple[str, str]:
     """Return the type in memory, and its name in an intrinsic's name."""
-    if dtype != bool_ and dtype != float16:
+    if dtype != bool_ and dtype not in halves:
         return TYPES[dtype, lanes], suffix(dtype, lanes)
-    kind, short = ("i8", "i8") if dtype == bool_ else ("half", "f16")
+    kind, short = ("i8", "i8") if dtype == bool_ else half.stored_type(dtype)
     return (kind, short) if lanes == 1 else (f"<{lanes} x {kind}>", f"v{lanes}{short}")
 
 
@@ -34,9 +35,8 @@ def _loaded(k: Writer, registers: Sequence[str], dtype: DType, lanes: int, depth
     if dtype == bool_:
         zero = "0" if lanes == 1 else "zeroinitializer"
         return k.each(f"icmp ne {kind} ", registers, f", {zero}", dtype, lanes, depth)
-    if dtype == float16:
-        tail = f" to {TYPES[dtype, lanes]}"
-        return k.each(f"fpext {kind} ", registers, tail, dtype, lanes, depth)
+    if dtype in halves:
+        return half.loaded(k, registers, dtype, lanes, depth)
     return Value(tuple(registers), dtype, lanes, depth)
 
 
@@ -92,10 +92,11 @@ def store(
     align = align or dtype.itemsize
     kind, short = _stored(dtype, lanes)
     depth = max(depth, value.depth, mask.depth if mask else 0)
-    if dtype in (bool_, float16):
-        op = "zext" if dtype == bool_ else "fptrunc"
-        head = f"{op} {TYPES[dtype, lanes]} "
+    if dtype == bool_:
+        head = f"zext {TYPES[dtype, lanes]} "
         registers = k.each(head, registers, f" to {kind}", dtype, lanes, depth).regs
+    elif dtype in halves:
+        registers = half.stored(k, value, depth)
     places = _addresses(k, pointer, dtype, lanes, len(registers), depth)
     out = k.text[depth]
     if mask is None:
@@ -107,7 +108,24 @@ def store(
     callee = f"@llvm.masked.store.{short}.p0"
     k.declarations.add(f"declare void {callee}({kind}, ptr, i32, {bits})")
     for x, place, m in zip(registers, places, mask.regs, strict=True):
-        out.append(f"  call void {callee}({kind} {x}, ptr {place}, i32 {align}, {bits} {m})")
+        if m.count("true") == 1 and m[0] == "<":
+            _store_lane(k, place, x, value, m.strip("<>").split(", ").index("i1 true"), depth)
+        else:
+            out.append(f"  call void {callee}({kind} {x}, ptr {place}, i32 {align}, {bits} {m})")
+
+
+def _store_lane(k: Writer, place: str, register: str, value: Value, lane: int, depth: int) -> None:
+    """Write the one lane that a mask of constants lets through.
+
+    LLVM's own way, where it folds a narrowing into the store, writes the lane before it was
+    narrowed, over its neighbour (AVX-512, LLVM 22).
+    """
+    kind, element = _stored(value.dtype, value.lanes)[0], _stored(value.dtype, 1)[0]
+    size = value.dtype.itemsize
+    one = k.line(depth, f"extractelement {kind} {register}, i64 {lane}")
+    if lane:
+        place = k.line(depth, f"getelementptr inbounds i8, ptr {place}, i64 {lane * size}")
+    k.text[depth].append(f"  store {element} {one}, ptr {place}, align {size}")
 
 
 def gather(

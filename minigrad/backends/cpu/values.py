@@ -1,6 +1,6 @@
 """What the LLVM writer handles: values in registers, type names, literals.
 
-A value is logical: a ``float16`` lives in ``float`` registers (rounded after each
+A value is logical: a half type lives in ``float`` registers (rounded after each
 operation), a boolean in ``i1``. Memory has the other forms, which ``memory`` converts.
 """
 
@@ -13,18 +13,20 @@ import numpy as np
 
 from minigrad.dtypes import (
     DType,
-    float16,
     float32,
     float64,
+    foreign,
     int8,
     int16,
     int32,
     int64,
     kind_of,
+    scalar,
     uint8,
     uint16,
     uint32,
     uint64,
+    wide,
 )
 from minigrad.dtypes import bool as bool_
 
@@ -81,7 +83,7 @@ LAYOUT: Final = {
 
 _NAMES: Final = {
     bool_: "i1", int8: "i8", uint8: "i8", int16: "i16", uint16: "i16", int32: "i32",
-    uint32: "i32", int64: "i64", uint64: "i64", float16: "float", float32: "float",
+    uint32: "i32", int64: "i64", uint64: "i64", float32: "float",
     float64: "double",
 }  # fmt: skip
 
@@ -90,7 +92,7 @@ class _Types(dict[tuple[DType, int], str]):
     """LLVM's name of the registers for a dtype and a number of lanes, made when asked for."""
 
     def __missing__(self, key: tuple[DType, int]) -> str:
-        name = _NAMES[key[0]]
+        name = _NAMES[wide(key[0])]
         self[key] = name = name if key[1] == 1 else f"<{key[1]} x {name}>"
         return name
 
@@ -102,7 +104,7 @@ _SUFFIX: Final = {"float": "f32", "double": "f64"}
 
 def suffix(dtype: DType, lanes: int) -> str:
     """Return the end of an overloaded intrinsic's name: ``v16f32``, ``i64``."""
-    name = _NAMES[dtype]
+    name = _NAMES[wide(dtype)]
     name = _SUFFIX.get(name, name)
     return name if lanes == 1 else f"v{lanes}{name}"
 
@@ -111,7 +113,7 @@ def literal_text(value: Any, dtype: DType) -> str:
     """Return a number as LLVM writes it: the bits of a double; integers wrap, and are signed."""
     if kind_of(dtype) == "f":
         with np.errstate(over="ignore"):
-            number = float(dtype.type(value))
+            number = float(scalar(value, dtype) if dtype in foreign else dtype.type(value))
         if number != number:
             number = float("nan")  # without a sign or a payload
         return "0x{:016X}".format(*struct.unpack("<Q", struct.pack("<d", number)))
@@ -165,4 +167,5 @@ def conversion(source: DType, target: DType) -> str:
 
 def _bits(dtype: DType) -> int:
     """Return the width of a register."""
-    return {"float": 32, "double": 64}.get(_NAMES[dtype]) or int(_NAMES[dtype][1:])
+    name = _NAMES[wide(dtype)]
+    return {"float": 32, "double": 64}.get(name) or int(name[1:])

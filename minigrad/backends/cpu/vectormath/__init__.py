@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from minigrad.backends.cpu.half import rounded
 from minigrad.backends.cpu.values import Value
-from minigrad.dtypes import float16, float32
+from minigrad.dtypes import float32, halves
 
 from . import error, exponential, logarithm, power, trigonometric
 from .library import fmod, intrinsic, library
@@ -53,7 +54,7 @@ _INLINE: Final[dict[str, Callable[..., Value]]] = {
     "tanh": exponential.tanh,
 }
 
-#: Exact, so that a float16 is not rounded again.
+#: Exact, so that a half type is not rounded again.
 _EXACT: Final[dict[str, Callable[..., Value]]] = {
     "ceil": intrinsic("ceil"),
     "copysign": intrinsic("copysign"),
@@ -80,13 +81,13 @@ FUNCTIONS: Final[dict[str, Callable[..., Value]]] = {
 
 
 def call(k: Writer, name: str, values: Sequence[Value]) -> Value:
-    """Return a function of values of one dtype. A float16 is computed in float32."""
+    """Return a function of values of one dtype. A half type is computed in float32."""
     rule, dtype = FUNCTIONS[name], values[0].dtype
-    if dtype == float16:
+    if dtype in halves:
         found = call(k, name, [Value(v.regs, float32, v.lanes, v.depth) for v in values])
         if name not in _EXACT:
-            return k.half(found)
-        return Value(found.regs, float16, found.lanes, found.depth)
+            return rounded(k, found, dtype)
+        return Value(found.regs, dtype, found.lanes, found.depth)
     if k.shared and name in _INLINE:
         return k.routine(name, rule, *values)
     flags, k.flags = k.flags, ""  # each rounding is where the rule has it
