@@ -26,7 +26,9 @@ __all__ = ["lower"]
 SHORT = 8
 
 #: What joins many elements into one.
-_ADDED_UP = ("matmul", "sum", "prod", "max", "min", "fold_windows")
+_ADDED_UP = {
+    "matmul", "sum", "prod", "max", "min", "fold_windows", "scatter_add", "cumulative_sum",
+}  # fmt: skip
 
 
 def lower(graph: Graph, *, moments_beyond: int | None = None) -> Graph:
@@ -210,6 +212,8 @@ def _in_float32(node: Node) -> Node:
     dtype = node.aval.dtype
     if node.primitive.name not in _ADDED_UP or dtype not in halves:
         return node
-    given = [op(i, "astype", i, dtype=float32) for i in node.inputs]
+    given = [
+        op(i, "astype", i, dtype=float32) if i.aval.dtype in halves else i for i in node.inputs
+    ]
     total = op(node, node.primitive.name, *given, **node.params)
     return renamed(op(node, "astype", total, dtype=dtype), node)

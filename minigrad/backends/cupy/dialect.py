@@ -5,7 +5,7 @@ unsigned, where C says so), an integer divided by 0 is 0, NaN and the sign of ze
 IEEE 754. Kernels are compiled without contraction of a product and a sum, so +, -, *, /
 and sqrt give the same bits as NumPy; only the mathematical library differs, by ulps.
 
-A float16 is a ``float`` in registers whose value is always that of some float16: each
+A half type is a ``float`` in registers whose value is always that of some of its own: each
 operation is computed in float32 and rounded, as NumPy does it, so a value that one kernel
 stores and another computes again is the same value. (float32 carries more than twice the
 digits: rounding twice is rounding once for +, -, *, / and sqrt.)
@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from minigrad.backends.scalar import FUNCTIONS
-from minigrad.dtypes import DType, float16, float32, float64, kind_of, uint32
+from minigrad.dtypes import DType, float32, float64, halves, kind_of, scalar, uint32
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError
 
@@ -29,8 +29,8 @@ __all__ = ["Value", "Writer", "c_type", "literal", "storage_type", "unsigned"]
 
 _TYPES: Final = {
     "bool": "bool", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8",
-    "uint16": "u16", "uint32": "u32", "uint64": "u64", "float16": "f32", "float32": "f32",
-    "float64": "f64",
+    "uint16": "u16", "uint32": "u32", "uint64": "u64", "float16": "f32", "bfloat16": "f32",
+    "float32": "f32", "float64": "f64",
 }  # fmt: skip
 
 #: What C without headers has no literal for.
@@ -42,7 +42,14 @@ _SPECIAL: Final = {
     (True, "-inf"): "__longlong_as_double(0xfff0000000000000ll)",
     (True, "nan"): "__longlong_as_double(0x7ff8000000000000ll)",
 }
-#: Of a float16 these are exact, so that nothing is rounded again.
+#: The helpers of a half type: from memory, to memory, to round a float32, and a float64.
+_HALF: Final = {
+    "float16": ("mg_half_to_float", "mg_float_to_half", "mg_round_half", "mg_round_half_d"),
+    "bfloat16": (
+        "mg_bfloat_to_float", "mg_float_to_bfloat", "mg_round_bfloat", "mg_round_bfloat_d"
+    ),
+}  # fmt: skip
+#: Of a half type these are exact, so that nothing is rounded again.
 _EXACT: Final = {"ceil", "copysign", "fabs", "floor", "fmod", "rint", "trunc"}
 
 
@@ -60,8 +67,8 @@ def c_type(dtype: DType) -> str:
 
 
 def storage_type(dtype: DType) -> str:
-    """Return the type of an element in memory: float16 is its 16 bits."""
-    return "u16" if dtype == float16 else _TYPES[dtype.name]
+    """Return the type of an element in memory: a half type is its 16 bits."""
+    return "u16" if dtype in halves else _TYPES[dtype.name]
 
 
 def unsigned(dtype: DType) -> str:
@@ -75,7 +82,7 @@ def literal(value: Any, dtype: DType) -> str:
         return "true" if value else "false"
     if kind_of(dtype) == "f":
         with np.errstate(all="ignore"):
-            number = float(np.asarray(value, dtype))
+            number = float(scalar(value, dtype))
         if not np.isfinite(number):
             return _SPECIAL[dtype == float64, str(number)]
         text = number.hex() + ("" if dtype == float64 else "f")
@@ -158,7 +165,7 @@ class Writer:
 
     def loaded(self, place: str, dtype: DType) -> str:
         """Return an element in memory as an expression in registers."""
-        return f"{self.use('mg_half_to_float')}({place})" if dtype == float16 else place
+        return f"{self.use(_HALF[dtype.name][0])}({place})" if dtype in halves else place
 
     def store(self, place: str, value: Value) -> None:
         """Write a value to an lvalue."""
@@ -166,8 +173,8 @@ class Writer:
 
     def stored(self, value: Value) -> str:
         """Return a value as an expression of the type in memory."""
-        if value.dtype == float16:
-            return f"{self.use('mg_float_to_half')}({value.text})"
+        if value.dtype in halves:
+            return f"{self.use(_HALF[value.dtype.name][1])}({value.text})"
         return value.text
 
     # The dialect -----------------------------------------------------------------
@@ -181,8 +188,8 @@ class Writer:
         return x.dtype
 
     def _float(self, expression: str, dtype: DType) -> Value:
-        if dtype == float16:
-            expression = f"{self.use('mg_round_half')}({expression})"
+        if dtype in halves:
+            expression = f"{self.use(_HALF[dtype.name][2])}({expression})"
         return self.value(expression, dtype)
 
     def _arithmetic(self, a: Value, sign: str, b: Value) -> Value:
@@ -275,13 +282,13 @@ class Writer:
             return a
         if kind_of(dtype) == "b":
             return self.value(f"{a.text} != 0", bool_)
-        if dtype == float16:
+        if dtype in halves:
             if kind_of(a.dtype) == "b" or (kind_of(a.dtype) in "iu" and a.dtype.itemsize == 1):
-                return self.value(f"(f32){a.text}", float16)
-            helper = "mg_round_half_d" if a.dtype == float64 else "mg_round_half"
+                return self.value(f"(f32){a.text}", dtype)
+            helper = _HALF[dtype.name][3 if a.dtype == float64 else 2]
             source = a.text if kind_of(a.dtype) == "f" else f"(f32){a.text}"
-            return self.value(f"{self.use(helper)}({source})", float16)
-        if a.dtype == float16 and dtype == float32:
+            return self.value(f"{self.use(helper)}({source})", dtype)
+        if a.dtype in halves and dtype == float32:
             return Value(a.text, float32)
         return self.value(f"({c_type(dtype)}){a.text}", dtype)
 

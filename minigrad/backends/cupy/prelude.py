@@ -1,7 +1,8 @@
 """The device functions that generated kernels call, as CUDA C; a module holds those it uses.
 
-No header is included: NVRTC's wheel has none. Half precision goes through two conversion
-instructions. ``MG_EMULATED`` is defined where the same text is compiled for a CPU in tests.
+No header is included: NVRTC's wheel has none. float16 goes through two conversion
+instructions, bfloat16, the upper half of a float32, through none. ``MG_EMULATED`` is defined
+where the same text is compiled for a CPU in tests.
 """
 
 from __future__ import annotations
@@ -54,6 +55,31 @@ return h; }
     "mg_round_half_d": (
         "MG f32 mg_round_half_d(f64 x) { return mg_half_to_float(mg_double_to_half(x)); }",
         ("mg_half_to_float", "mg_double_to_half"),
+    ),
+    "mg_bfloat_to_float": (
+        "MG f32 mg_bfloat_to_float(u16 h) { return __int_as_float((i32)((u32)h << 16)); }",
+        (),
+    ),
+    "mg_float_to_bfloat": (
+        "MG u16 mg_float_to_bfloat(f32 x) { return (u16)((u32)__float_as_int(x) >> 16); }",
+        (),
+    ),
+    "mg_round_bfloat": (
+        """\
+MG f32 mg_round_bfloat(f32 x) {
+  u32 i = (u32)__float_as_int(x);
+  i = x == x ? i + 0x7fffu + (i >> 16 & 1u) : i | 0x400000u;
+  return __int_as_float((i32)(i & 0xffff0000u)); }""",
+        (),
+    ),
+    "mg_round_bfloat_d": (
+        """\
+MG f32 mg_round_bfloat_d(f64 x) {
+  f32 y = (f32)x;
+  u32 i = (u32)__float_as_int(y);
+  if ((f64)y != x && x == x) i = (i - (fabs((f64)y) > fabs(x) ? 1u : 0u)) | 1u;
+  return mg_round_bfloat(__int_as_float((i32)i)); }""",
+        ("mg_round_bfloat",),
     ),
     "mg_divide_signed": (
         "template <class T, class U> MG T mg_divide_signed(T a, T b) "

@@ -38,6 +38,7 @@ extern char __stop_mg_shared[] __attribute__((weak));
 static inline unsigned __umulhi(unsigned a, unsigned b) {
   return (unsigned)(((unsigned long long)a * b) >> 32); }
 static inline float __int_as_float(unsigned i) { float x; memcpy(&x, &i, 4); return x; }
+static inline int __float_as_int(float x) { int i; memcpy(&i, &x, 4); return i; }
 static inline double __longlong_as_double(unsigned long long i) {
   double x; memcpy(&x, &i, 8); return x; }
 static inline float mg_half_to_float(unsigned short h) {
