@@ -392,7 +392,7 @@ class Emitter:
         They are loaded as 0. LLVM's selection of instructions takes 0 / 0 for 0 where it knows
         both, finds that a select of 0 for them changes nothing, and drops it: NaN stays.
         """
-        if self.mask is None or x.dtype.kind != "f" or x.lanes == 1:
+        if self.mask is None or kind_of(x.dtype) != "f" or x.lanes == 1:
             return x
         return self.writer.select(self.mask, x, self.writer.literal(1.0, x.dtype))
 
