@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,7 @@ import minigrad as mg
 from minigrad.core import recorder
 
 from .backends.cupy import stand_in
+from .shadow import Shadow
 
 # A machine that others use, too, is slow at times.
 settings.register_profile("minigrad", deadline=None)
@@ -23,6 +25,8 @@ CPU_BACKENDS = ["numpy", "cpu"]
 
 #: Where tensors are in this run, if not in NumPy arrays: "cupy" or "stand-in".
 _DEVICE: list[str] = []
+#: What computes everything compiled, too, if this run was asked to.
+_SHADOW = pytest.StashKey[Shadow]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -42,7 +46,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def clean_state(request: pytest.FixtureRequest) -> Iterator[None]:
     """Seed the default generator, and see that a test leaves nothing switched over."""
     away = _DEVICE and not _about_the_host(request.node)
-    with mg.use("cupy") if away else nullcontext():
+    shadow = request.config.stash.get(_SHADOW, None)
+    with mg.use("cupy") if away else nullcontext(), shadow.installed() if shadow else nullcontext():
         mg.random.seed(0)
         yield
     assert recorder.tape is None, "a test left a trace open"
@@ -60,6 +65,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run every test with its tensors on the GPU (as -m gpu does where there is one), or "
         "on a stand-in for it in host memory that is as strict about mixing",
     )
+    parser.addoption(
+        "--compiled",
+        choices=tuple(mg.backends()),
+        help="compile with this backend unless a test names one, and hold what tests compute at "
+        "the prompt to the same graphs compiled",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,6 +83,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config._stand_in.__enter__()
     if device:
         _DEVICE.append(device)
+    compiled = config.getoption("--compiled")
+    if compiled:
+        config.stash[_SHADOW] = Shadow(compiled)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say how much was computed compiled, too."""
+    shadow = config.stash.get(_SHADOW, None)
+    if shadow:
+        terminalreporter.write_line(
+            f"{shadow.held} graphs of the prompt agree with backend {shadow.backend.name!r}; "
+            f"{shadow.left} were left out, being long, many of one test, or of workers"
+        )
 
 
 def _about_the_host(item: pytest.Item) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import minigrad as mg
 
 from .agreement import ROOM, agree
+from .shadow import MOST, Shadow
 
 ONE = np.float32(1.0)
 NEXT, FAR = np.nextafter(ONE, np.float32(2)), ONE + np.float32(1e-3)
@@ -43,3 +44,20 @@ def test_what_agrees(found: Any, expected: Any, backends: set[str]) -> None:
         except AssertionError:
             continue
     assert good == backends
+
+
+def test_shadow_computes_what_a_test_looks_at_compiled_and_can_fail() -> None:
+    shadow = Shadow("numpy")
+    x = mg.tensor([1.0, 2.0])
+    right, wrong = mg.tanh(x), mg.sin(x)
+    with shadow.installed():
+        right.tolist(), right.tolist(), x.tolist()
+        assert (shadow.held, shadow.left) == (1, 0)
+        wrong.node.value = wrong.node.value + 1e-3
+        with pytest.raises(AssertionError, match="compiled"):
+            wrong.numpy()
+        chain = x
+        for _ in range(MOST):
+            chain = chain + 1.0
+        chain.tolist()
+        assert (shadow.held, shadow.left) == (1, 1)
