@@ -53,7 +53,8 @@ def lower(graph: Graph, *, moments_beyond: int | None = None) -> Graph:
     other = rebuild_at("sum", graph, lambda n: distributed(n, depth))
     graph = graph if other is graph else simplify(other, final=True)
     if moments_beyond is not None:
-        graph = in_one_sweep(graph, moments_beyond)
+        other = in_one_sweep(graph, moments_beyond)
+        graph = graph if other is graph else simplify(other, final=True)
     return _copied(graph)
 
 
