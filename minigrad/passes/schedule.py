@@ -43,6 +43,13 @@ from .terms import UNROLL
 
 __all__ = ["schedule"]
 
+#: What reads an element from another place, so that it is written once more in a kernel.
+SHIFTS = frozenset(("slice", "pad", "flip"))
+#: Operations of an element above which it is stored, and not written for each place.
+LENGTHY = 50
+#: Likewise for all elements of a sum that is written out.
+UNROLLED = 1500
+
 
 class _Scheduler:
     """The walk downwards."""
@@ -125,10 +132,12 @@ class _Scheduler:
         fact = self.facts[x]
         if x in self.cuts or not x.inputs:
             return
-        if node in self.orders.mixed and fact.cost > 0:  # one copy to another order is enough
+        bound, name = fact.bound, node.primitive.name
+        if (node in self.orders.mixed and fact.cost > 0) or (  # one copy to another order is enough
+            name in SHIFTS and fact.cost > LENGTHY
+        ):
             self.cut(x)
             return
-        bound, name = fact.bound, node.primitive.name
         if isinstance(bound, Node):
             if name not in ("reshape", "permute_dims"):
                 self.cut(x)
@@ -192,7 +201,8 @@ class _Scheduler:
         inner = self.orders.inner(x)
         fact = self.facts[x]
         if count == 1 or (count <= UNROLL and (inner not in axes or count <= 8)):
-            if fact.bound is not None and x not in self.cuts:
+            much = count > 1 and count * fact.cost > UNROLLED
+            if x not in self.cuts and (fact.bound is not None or much):
                 self.cut(x)
                 fact = self.facts[x]
             here = x in self.cuts

@@ -207,3 +207,13 @@ def test_product_whose_axes_are_mixed_by_what_follows() -> None:
     hold(lambda a, b, c: mg.reshape(a @ b, (5, 3)) + c, [a, b, c])
     hold(lambda a, b, c: mg.reshape(mg.reshape(a @ b, (15,)) * 2.0, (5, 3)) * c, [a, b, c])
     hold(lambda a, b, c: (mg.reshape(a @ b, (15,)), mg.reshape(a @ b + 1.0, (5, 3)) * c), [a, b, c])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_text_of_a_scan_by_doubling_is_bounded(order: int) -> None:
+    """Each step reads the one before at two places: written out, that is 2^steps times."""
+    loss: Any = lambda x: mg.sum(mg.prod(x, 1) ** 2)
+    for _ in range(order):
+        loss = (lambda f: lambda x: mg.sum(mg.grad(f)(x) ** 2))(loss)
+    executable = hold(loss, [RNG.uniform(0.9, 1.1, size=(5, 200)).astype(np.float32)])
+    assert len(executable.program.text) < 1_500_000
