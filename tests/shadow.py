@@ -87,7 +87,9 @@ class Shadow:
         self._room -= 1
         given = [np.asarray(n.value) for n in final.inputs]
         (found,) = self.backend.compile(final)(*given)
-        exact = is_exact(final, given)
+        # known operands are folded in the final graph, and what they round is then not seen
+        before = [np.asarray(n.value) for n in graph.inputs]
+        exact = is_exact(final, given) and is_exact(graph, before)
         (allowed,) = [0.0] if exact else errors(final, given, [value])
         compare(np.asarray(found), np.asarray(value), allowed, f"compiled:\n{text}")
         self.held += 1
