@@ -132,6 +132,17 @@ def cost_of(name: str) -> float:
     return float(_COSTS.get(name, 1))
 
 
+def is_by_rows(reduction: Node, inner: int | None, row_bytes: int) -> bool:
+    """Whether a reduction is computed row by row, together with what uses it.
+
+    ``inner`` is the axis of its operand along which neighbours lie in memory, if it has one.
+    """
+    x, rows = reduction.inputs[0].aval, reduction.aval.size
+    if inner not in reduction.params["axes"] or rows < 8:
+        return False
+    return x.size // rows * x.dtype.itemsize <= row_bytes
+
+
 def fuses(node: Node) -> bool:
     """Whether a node is computed element by element, or is index arithmetic."""
     p = node.primitive

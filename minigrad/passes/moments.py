@@ -21,6 +21,7 @@ from minigrad.dtypes import float32, float64
 from minigrad.shapes import Axes
 
 from .build import op, renamed, repeated, reshaped, unnamed_literal
+from .kernels import is_by_rows
 from .rewrite import literal, rebuild
 from .sums import Depths
 
@@ -91,9 +92,8 @@ class _Moment:
     def pays(self, row_bytes: int) -> bool:
         """Whether x would be read from memory twice."""
         (x,), axes = self.total.inputs, self.total.params["axes"]
-        nbytes = _count(x, axes) * x.aval.dtype.itemsize
-        is_row = x.aval.ndim - 1 in axes and nbytes <= row_bytes and self.total.aval.size >= 8
-        return _count(x, axes) >= _LEAST and not is_row
+        row = is_by_rows(self.total, x.aval.ndim - 1, row_bytes)
+        return _count(x, axes) >= _LEAST and not row
 
 
 def _moment(node: Node) -> _Moment | None:

@@ -36,6 +36,7 @@ from .kernels import (
     Special,
     cost_of,
     fuses,
+    is_by_rows,
 )
 from .layout import moved, same_memory
 from .sharing import share
@@ -212,8 +213,7 @@ class _Scheduler:
             )  # fmt: skip
             return
         domain = Domain(x.aval.shape, tuple(axes))
-        rows = x.aval.size // node.aval.size * x.aval.dtype.itemsize
-        if inner in axes and node.aval.size >= 8 and rows <= self.options.row_bytes:
+        if is_by_rows(node, inner, self.options.row_bytes):
             if fact.bound not in (None, domain) and x not in self.cuts:
                 self.cut(x)
             long = 0 if x in self.cuts else self.facts[x].long

@@ -264,9 +264,15 @@ class LoopKernel:
             value = k.cast(value, running.value.dtype)
         if running.value.lanes > 1:
             value = k.splat(value)
-            if self.out.mask is not None and self.way.vector in self.way.inner:
-                value = k.select(self.out.mask, value, k.identity(running.op, value.dtype))
+            if self.way.vector in self.way.inner:
+                value = self.counted(running.op, value)
         return Running(running.op, k.combine(running.op, running.value, value))
+
+    def counted(self, op: str, value: Value) -> Value:
+        """Return a vector whose lanes past the end count for nothing in a reduction."""
+        if self.out.mask is None:
+            return value
+        return self.k.select(self.out.mask, value, self.k.identity(op, value.dtype))
 
     def across(self, running: Running) -> Value:
         """Return the result of a reduction over the vector loop as a scalar."""

@@ -209,9 +209,7 @@ class _Rows:
                 assert at.coefficient(vector) == 1, "sums that lie apart"
                 lanes, mask = k.lanes, self.out.mask
             else:  # the lanes are rows, of which the sum is
-                if self.out.mask is not None:
-                    value = k.select(self.out.mask, value, k.identity(item.op, dtype))
-                value = k.reduce(item.op, value)
+                value = k.reduce(item.op, self.loops.counted(item.op, value))
         before = k.load(pointer, dtype, lanes, depth, mask)
         k.store(pointer, k.combine(item.op, before, value), depth, mask)
 

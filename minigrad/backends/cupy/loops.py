@@ -16,12 +16,15 @@ from minigrad.backends.cupy.dialect import Value, c_type, storage_type
 from minigrad.backends.layout import Place
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.bodies import Accumulated, Body, Stored
-from minigrad.passes.terms import Bits, Gather, Guard, Load, Partial, Reduce, Term, walk
+from minigrad.passes.terms import Bits, Guard, Load, Reduce, Term, walk
 
 from .emit import Emitter, Kernel, variables_of
 from .layout import Layout
 
-__all__ = ["THREADS", "block_reduce", "kernels_of", "memory_order", "pointwise", "sums"]
+__all__ = [
+    "THREADS", "block_reduce", "kernels_of", "memory_order", "open_terms", "pointwise", "sums",
+    "target_of", "write_pointwise",
+]  # fmt: skip
 
 THREADS = 256
 #: Elements below which several threads join the parts of a sum.
@@ -336,6 +339,3 @@ def block_reduce(out: Emitter, op: str, total: Value, threads: int) -> None:
     line(f"{total.text} = {shared}[0];")
     for w in range(1, warps):
         out.accumulate(op, total, Value(f"{shared}[{w}]", total.dtype))
-
-
-__all__ += ["Gather", "Partial", "open_terms", "target_of", "write_pointwise"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigrad.core.graph import Graph
@@ -153,11 +152,3 @@ class Program:
     def captured(self) -> bool:
         """Whether all steps may be part of a CUDA graph."""
         return not any(isinstance(s, Reference) for s in self.steps)
-
-
-def program_of(graph: Graph) -> Program:
-    """Return the program of a final graph."""
-    return Program(graph)
-
-
-__all__ += ["Sequence", "parts", "program_of"]

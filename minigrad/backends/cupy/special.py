@@ -6,9 +6,9 @@ from math import prod
 
 from minigrad.backends.layout import Place
 from minigrad.core.node import Node
-from minigrad.dtypes import int64, kind_of, wide
+from minigrad.dtypes import kind_of, wide
 
-from .dialect import Value, c_type, storage_type
+from .dialect import Value, c_type
 from .emit import Emitter, Kernel, identity
 from .layout import Layout
 from .loops import THREADS
@@ -144,5 +144,3 @@ _KERNELS = {
     "argmax": _position, "argmin": _position, "cumulative_sum": _running,
     "scatter_add": _scatter,
 }  # fmt: skip
-
-__all__ += ["int64", "storage_type"]

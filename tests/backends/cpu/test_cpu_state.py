@@ -236,13 +236,8 @@ def test_nothing_is_written_over_before_the_last_step_that_python_does() -> None
     assert not program.reuse
 
 
-@pytest.mark.parametrize("shortest", [True, False])
-def test_state_that_is_and_is_not_written_over_changes_at_once(
-    shortest: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Python may be interrupted before any of its operations: the state is whole at each."""
-    if not shortest:
-        monkeypatch.setattr("minigrad.api.entry.shortcut", lambda _: None)
+def mixed() -> tuple[Any, Any, Any]:
+    """Return a cell that is written over, one that is not, and a step taken three times."""
     kept, moved = mg.Parameter(np.zeros(64)), mg.Parameter(np.zeros(64))
 
     @mg.compile(backend="cpu")
@@ -252,6 +247,17 @@ def test_state_that_is_and_is_not_written_over_changes_at_once(
 
     for _ in range(3):
         step()
+    return kept, moved, step
+
+
+@pytest.mark.parametrize("shortest", [True, False])
+def test_state_that_is_and_is_not_written_over_changes_at_once(
+    shortest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python may be interrupted before any of its operations: the state is whole at each."""
+    if not shortest:
+        monkeypatch.setattr("minigrad.api.entry.shortcut", lambda _: None)
+    kept, moved, step = mixed()
     assert executable(step).reusable == {0}
     place = memory(kept)
     seen: list[tuple[float, float]] = []
@@ -274,15 +280,7 @@ def test_state_that_is_and_is_not_written_over_changes_at_once(
 
 def test_shortest_way_is_taken_with_mixed_state() -> None:
     """Cells that are and are not written over, in one native call."""
-    kept, moved = mg.Parameter(np.zeros(64)), mg.Parameter(np.zeros(64))
-
-    @mg.compile(backend="cpu")
-    def step() -> None:
-        kept.assign(kept + 1.0)
-        moved.assign(mg.flip(moved) + 1.0)
-
-    for _ in range(3):
-        step()
+    kept, moved, step = mixed()
     (entries,) = step._entries.values()
     fast = entries[0].fast
     if fast is None:
