@@ -11,8 +11,7 @@ import numpy as np
 
 from minigrad.core.graph import Graph
 from minigrad.core.place import sent
-from minigrad.dtypes import foreign
-from minigrad.errors import BackendUnavailable, DtypeError
+from minigrad.errors import BackendUnavailable
 
 from .reference import Program
 from .report import Plan
@@ -57,19 +56,8 @@ def _cupy_missing() -> str | None:
 
 
 def _compile_cupy(graph: Graph) -> Executable:
-    _without_bfloat16("cupy", graph)
     executable: Executable = import_module("minigrad.backends.cupy.device").compile_graph(graph)
     return executable
-
-
-def _without_bfloat16(name: str, graph: Graph) -> None:
-    for node in (*graph.inputs, *graph.nodes):
-        if node.aval.dtype in foreign:
-            raise DtypeError(
-                f"backend {name!r} has no {node.aval.dtype}",
-                operands=[node.describe()],
-                fix='compile with backend="numpy", or convert to mg.float32 or mg.float16',
-            )
 
 
 def _cpu_missing() -> str | None:
@@ -135,9 +123,4 @@ def to_module(value: Any, library: str) -> Any:
     """Return an array moved to the library's device: ``"numpy"`` or ``"cupy"``."""
     if library == "numpy":
         return value if isinstance(value, np.ndarray) else value.get()
-    if value.dtype in foreign:
-        raise DtypeError(
-            f"{value.dtype} cannot be moved to the GPU: CuPy has no such dtype",
-            fix="move x.astype(mg.float32) or x.astype(mg.float16)",
-        )
     return sent(backend_named("cupy").module(), value)

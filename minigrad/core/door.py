@@ -11,7 +11,16 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from minigrad.dtypes import DType, as_dtype, convert, get_default_dtype, int64, kind_of, result_type
+from minigrad.dtypes import (
+    DType,
+    as_dtype,
+    convert,
+    get_default_dtype,
+    int64,
+    kind_of,
+    result_type,
+    supported,
+)
 from minigrad.dtypes import bool as bool_
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.shapes import Shape, broadcast
@@ -118,7 +127,11 @@ def _as_array(x: Any, dtype: DType | None) -> Any:
         if isinstance(array, np.generic):
             array = np.asarray(array)
         wanted = dtype or as_dtype(array.dtype)
-        return array if array.dtype == wanted else convert(array, wanted)
+        if array.dtype == wanted:
+            return array
+        if isinstance(array, np.ndarray) or array.dtype not in supported:
+            return convert(array, wanted)
+        return compute(registry["astype"], [array], {"dtype": wanted})
     try:
         array = np.asarray(_plain(x))
     except ValueError as error:

@@ -187,13 +187,17 @@ class Primitive:
         return self.vjp[i]
 
 
+#: Kinds whose references do not compute with elements: they move them, make them, or leave it to
+#: the operations of a graph.
+_OF_ANY_DTYPE = {"movement", "creation", "call"}
+
+
 def defined(primitive: Primitive, values: Sequence[Any], params: Mapping[str, Any]) -> Any:
     """Return what the reference says: the one definition of every result.
 
-    What NumPy does not compute with is computed in float32, and rounded once. A movement
-    computes nothing.
+    What NumPy does not compute with is computed in float32, and rounded once.
     """
-    if foreign and primitive.kind != "movement":
+    if foreign and primitive.kind not in _OF_ANY_DTYPE:
         dtype = params.get("dtype")
         given = [v.dtype for v in values if getattr(v, "dtype", None) in foreign]
         if given or dtype in foreign:
@@ -205,7 +209,7 @@ def _in_float32(
     primitive: Primitive, values: Sequence[Any], params: Mapping[str, Any], dtype: DType
 ) -> Any:
     given = [v.astype(float32) if getattr(v, "dtype", None) in foreign else v for v in values]
-    if "dtype" in params and dtype in foreign:  # what makes a number or converts one is exact
+    if "dtype" in params and dtype in foreign:  # what converts a number is exact
         params = {**params, "dtype": float64}
     result = np.asarray(primitive.reference(*given, **params))
     return convert(result, dtype) if kind_of(result.dtype) == "f" else result

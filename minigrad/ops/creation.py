@@ -21,6 +21,7 @@ from minigrad.dtypes import (
     as_dtype,
     convert,
     float64,
+    foreign,
     get_default_dtype,
     int64,
     kind_of,
@@ -75,7 +76,10 @@ def _iota_aval(*, shape: Shape, axis: int, dtype: DType) -> Aval:
 
 
 def _iota_reference(module: Any, *, shape: Shape, axis: int, dtype: DType) -> Any:
-    line = module.arange(shape[axis], dtype=dtype)
+    if dtype in foreign:
+        line = sent(module, convert(np.arange(shape[axis], dtype=float64), dtype))
+    else:
+        line = module.arange(shape[axis], dtype=dtype)
     line = line.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     return module.broadcast_to(line, shape)
 
@@ -288,10 +292,10 @@ def asarray(
     """
     x = as_tensor(obj, None if dtype is None else as_dtype(dtype))
     if not isinstance(obj, Tensor):
-        foreign = hasattr(obj, "__dlpack__") and not isinstance(obj, np.ndarray)
+        theirs = hasattr(obj, "__dlpack__") and not isinstance(obj, np.ndarray)
         shared = (
             dtype is None
-            if foreign
+            if theirs
             else isinstance(obj, np.ndarray)
             and isinstance(x.value, np.ndarray)
             and np.shares_memory(obj, x.value)

@@ -20,7 +20,6 @@ from minigrad.core.primitive import registry
 from minigrad.dtypes import convert
 
 pytest.importorskip("ml_dtypes", reason="pip install 'minigrad[lowp]'")
-pytestmark = pytest.mark.host
 
 BF16: np.dtype[Any] = mg.bfloat16
 ALL_BITS = np.arange(1 << 16, dtype=np.uint16)
@@ -206,6 +205,21 @@ def test_a_compiled_step_trains_a_model_on_the_reference() -> None:
     losses = [run(x, labels).item() for _ in range(30)]
     assert losses[-1] < 0.5 * losses[0]
     assert all(p.dtype == BF16 for p in model.parameters())
+
+
+def test_a_graph_that_is_one_operation_rounds_as_its_operations_do() -> None:
+    def f(x: mg.Tensor) -> mg.Tensor:
+        return mg.tanh(x * x * 1.1) * x + x
+
+    x = mg.random.normal((1000,), dtype=BF16)
+    found = compute(registry["call"], [x.value], {"graph": mg.trace(f, x), "index": 0})
+    np.testing.assert_array_equal(mg.tensor(found).numpy(), f(x).numpy())
+
+
+def test_counting_is_exact_as_far_as_the_dtype_goes() -> None:
+    params = {"shape": (600,), "axis": 0, "dtype": BF16}
+    line = compute(registry["iota"], [np], params)
+    np.testing.assert_array_equal(line, convert(np.arange(600.0), BF16))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 5)])

@@ -3,6 +3,9 @@
 An elementwise primitive runs its own scalar code, in a kernel for any number of elements;
 it is thereby the reference in every special case, which CuPy's functions are not. Other
 primitives run their reference, whose NumPy functions CuPy provides, except for those below.
+
+CuPy is asked for no arithmetic of bfloat16: elements are moved as their 16 bits, and reduced
+and multiplied in float32, with one rounding at the end, as the reference does it.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import numpy as np
 
 from minigrad.core.aval import aval
 from minigrad.core.place import sent
-from minigrad.core.primitive import Primitive
-from minigrad.dtypes import Array, DType, int64, kind_of
+from minigrad.core.primitive import Primitive, registry
+from minigrad.dtypes import Array, DType, float32, foreign, int64, kind_of, scalar, uint16
 from minigrad.errors import BackendUnavailable
 
 from . import runtime
@@ -32,6 +35,9 @@ _EACH = 4  # elements of one thread, before more blocks are started
 
 #: Whose scalar code is not all that they do: a check of values, or nothing at all.
 _BY_REFERENCE: Final = {"in_range", "stop_gradient", "barrier"}
+
+#: What only moves elements, beside the kind of this name.
+_MOVES: Final = {"take", "windows"}
 
 
 def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -53,13 +59,33 @@ def compute(primitive: Primitive, values: Sequence[Any], params: dict[str, Any])
 
 def _compute(cupy: Any, primitive: Primitive, values: Sequence[Any], params: dict[str, Any]) -> Any:
     name = primitive.name
-    own = _OWN.get(name)
+    by_reference = name in _BY_REFERENCE or (name == "pow" and kind_of(values[0].dtype) != "f")
+    if primitive.scalar is not None and not by_reference:
+        return elementwise(cupy, primitive, values, params)
+    low = next((v.dtype for v in values if v.dtype in foreign), None)
+    if low is None or primitive.kind == "call" or name in _BY_REFERENCE:
+        return _by_arrays(cupy, primitive, values, params)
+    if primitive.kind == "movement" or name in _MOVES:
+        bits = [v.view(uint16) if v.dtype == low else v for v in values]
+        if "value" in params:
+            params = {**params, "value": int(scalar(params["value"], low).view(uint16))}
+        return _by_arrays(cupy, primitive, bits, params).view(low)
+    wide = [_converted(cupy, v, float32) if v.dtype == low else v for v in values]
+    result = cupy.asarray(_by_arrays(cupy, primitive, wide, params))
+    return _converted(cupy, result, low) if kind_of(result.dtype) == "f" else result
+
+
+def _by_arrays(
+    cupy: Any, primitive: Primitive, values: Sequence[Any], params: dict[str, Any]
+) -> Any:
+    own = _OWN.get(primitive.name)
     if own is not None:
         return own(cupy, *values, **params)
-    by_reference = name in _BY_REFERENCE or (name == "pow" and kind_of(values[0].dtype) != "f")
-    if primitive.scalar is None or by_reference:
-        return primitive.reference(*values, **params)
-    return elementwise(cupy, primitive, values, params)
+    return primitive.reference(*values, **params)
+
+
+def _converted(cupy: Any, x: Any, dtype: DType) -> Any:
+    return elementwise(cupy, registry["astype"], [x], {"dtype": dtype})
 
 
 def from_dlpack(x: Any) -> Any:

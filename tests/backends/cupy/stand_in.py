@@ -2,7 +2,8 @@
 
 Its arrays are of another type than NumPy's and refuse, as CuPy's do, to become NumPy arrays
 unasked or to be mixed with them. It has the functions and keywords that minigrad uses, in
-CuPy's own signatures, and no others: what it lacks is an error, not a fallback.
+CuPy's own signatures, and no others: what it lacks is an error, not a fallback. bfloat16 it
+only stores and views: nothing that minigrad does may rest on what CuPy can compute of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 
 from minigrad.backends import Program
 from minigrad.backends.cupy import device, eager, runtime
+from minigrad.core.primitive import defined
+from minigrad.dtypes import foreign
 
 from . import emulator
 
@@ -57,7 +60,7 @@ class ndarray:
         if method != "__call__" or ufunc.__name__ not in UFUNCS or set(options) - {"dtype"}:
             return NotImplemented
         with np.errstate(all="ignore"):
-            return wrap(ufunc(*map(bare, args), **options))
+            return wrap(ufunc(*map(computed, args), **options))
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if any(not issubclass(t, ndarray) for t in types):
@@ -90,9 +93,13 @@ class ndarray:
     def tolist(self) -> Any:
         return self._a.tolist()
 
+    def view(self, dtype: Any) -> ndarray:
+        assert np.dtype(dtype).itemsize == self.itemsize
+        return wrap(self._a.view(dtype))
+
     def astype(self, dtype: Any) -> ndarray:
         with np.errstate(all="ignore"):
-            return ndarray(self._a.astype(dtype))
+            return ndarray(computed(self).astype(dtype))
 
     def copy(self) -> ndarray:
         return ndarray(np.array(self._a))
@@ -153,7 +160,7 @@ def _unpickled(a: Any) -> ndarray:
 def _operator(name: str) -> Any:
     def method(self: ndarray, *others: Any) -> Any:
         with np.errstate(all="ignore"):
-            return wrap(getattr(self._a, name)(*map(bare, others)))
+            return wrap(getattr(computed(self), name)(*map(computed, others)))
 
     return method
 
@@ -177,6 +184,14 @@ def bare(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
     return x
+
+
+def computed(x: Any) -> Any:
+    """Return the host array inside, for arithmetic."""
+    array = bare(x)
+    if getattr(array, "dtype", None) in foreign:
+        raise TypeError(f"{array.dtype} is stored here, not computed with")
+    return array
 
 
 def index(key: Any) -> Any:
@@ -208,26 +223,26 @@ def from_dlpack(array: Any) -> ndarray:
 
 
 def argsort(a: Any, axis: int = -1, kind: Any = None) -> ndarray:
-    return wrap(np.argsort(bare(a), axis=axis, stable=True))
+    return wrap(np.argsort(computed(a), axis=axis, stable=True))
 
 
 def _reduction(name: str) -> Any:
     def plain(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         assert axis != () and bare(a).size
-        return wrap(getattr(np, name)(bare(a), axis=axis, keepdims=keepdims))
+        return wrap(getattr(np, name)(computed(a), axis=axis, keepdims=keepdims))
 
     def typed(
         a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False
     ) -> Any:
         with np.errstate(all="ignore"):
-            return wrap(getattr(np, name)(bare(a), axis=axis, dtype=dtype, keepdims=keepdims))
+            return wrap(getattr(np, name)(computed(a), axis=axis, dtype=dtype, keepdims=keepdims))
 
     return typed if name in ("sum", "prod") else plain
 
 
 def _position(name: str) -> Any:
     def position(a: Any, axis: Any = None) -> Any:
-        return wrap(np.asarray(getattr(np, name)(bare(a), axis=axis)))
+        return wrap(np.asarray(getattr(np, name)(computed(a), axis=axis)))
 
     return position
 
@@ -236,9 +251,10 @@ def _same(name: str, *keywords: str) -> Any:
     def function(*args: Any, **options: Any) -> Any:
         assert set(options) <= set(keywords), f"cupy.{name} takes {keywords}, got {set(options)}"
         first, *rest = args
-        given = [bare(x) for x in first] if isinstance(first, tuple | list) and name == (
+        opened = bare if name == "moveaxis" else computed
+        given = [opened(x) for x in first] if isinstance(first, tuple | list) and name == (
             "concatenate"
-        ) else bare(first)  # fmt: skip
+        ) else opened(first)  # fmt: skip
         with np.errstate(all="ignore"):
             return wrap(getattr(np, name)(given, *map(bare, rest), **options))
 
@@ -326,7 +342,7 @@ def emulated_launcher(source: str, name: str) -> runtime.Launcher:
 def by_reference(cupy: Any, primitive: Any, values: Sequence[Any], params: Any) -> Any:
     """Compute elementwise primitives by their references, where compiling is too slow."""
     with np.errstate(all="ignore"):
-        result = primitive.reference(*(v._a for v in values), **params)
+        result = defined(primitive, [v._a for v in values], params)
     return ndarray(np.array(result))
 
 

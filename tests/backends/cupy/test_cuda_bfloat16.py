@@ -11,7 +11,6 @@ import pytest
 
 import minigrad as mg
 from minigrad.backends import Program as Reference
-from minigrad.backends.base import _compile_cupy
 from minigrad.backends.cupy import nvrtc
 from minigrad.backends.cupy.executable import Executable
 from minigrad.backends.cupy.prelude import prelude
@@ -178,10 +177,3 @@ def test_nvrtc_compiles_it(arch: str) -> None:
         source = Program(graph_of(f, arrays)[0]).source
         if source:
             assert nvrtc.cubin(source, arch).startswith(b"\x7fELF")
-
-
-def test_arrays_of_it_are_not_brought_to_a_device() -> None:
-    """CuPy's arrays of it are untried: that is said before anything else is."""
-    graph, _ = graph_of(*CASES["pointwise"])
-    with pytest.raises(mg.errors.DtypeError, match=r"'cupy' has no bfloat16"):
-        _compile_cupy(graph)

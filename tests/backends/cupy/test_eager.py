@@ -324,6 +324,7 @@ def test_part_of_the_suite_runs_with_its_tensors_away() -> None:
     """Some of the tests that ``-m gpu`` runs on a device, with the stand-in in its place."""
     root = Path(__file__).parents[3]
     chosen = ["tests/api", "tests/optim/test_optim_rules.py", "tests/hand/test_hand_dropout.py"]
+    chosen += ["tests/lowp"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--device",
          "stand-in", *chosen],
