@@ -49,6 +49,8 @@ _HALF: Final = {
         "mg_bfloat_to_float", "mg_float_to_bfloat", "mg_round_bfloat", "mg_round_bfloat_d"
     ),
 }  # fmt: skip
+#: What is computed by a helper in float32, and not by CUDA's library.
+_OWN: Final = {"erf": "mg_erf"}
 #: Of a half type these are exact, so that nothing is rounded again.
 _EXACT: Final = {"ceil", "copysign", "fabs", "floor", "fmod", "rint", "trunc"}
 
@@ -303,7 +305,9 @@ class Writer:
                 raise DtypeError(f"call: {name} takes floats, got {dtype}")
             power = self.use("mg_power")
             return self.value(f"{power}<{c_type(dtype)}, {unsigned(dtype)}>({given})", dtype)
-        expression = f"{name}{'' if dtype == float64 else 'f'}({given})"
+        own = _OWN.get(name) if dtype != float64 else None
+        function = self.use(own) if own else name if dtype == float64 else f"{name}f"
+        expression = f"{function}({given})"
         return self.value(expression, dtype) if name in _EXACT else self._float(expression, dtype)
 
     # Beyond the dialect ------------------------------------------------------------

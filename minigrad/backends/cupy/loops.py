@@ -16,7 +16,7 @@ from minigrad.backends.cupy.dialect import Value, c_type, storage_type
 from minigrad.backends.layout import Place
 from minigrad.passes.affine import Affine, Var
 from minigrad.passes.bodies import Accumulated, Body, Stored
-from minigrad.passes.terms import Bits, Guard, Load, Reduce, Term, walk
+from minigrad.passes.terms import Bits, Gather, Guard, Load, Partial, Reduce, Term, walk
 
 from .emit import Emitter, Kernel, variables_of
 from .layout import Layout
@@ -32,6 +32,8 @@ _FEW = 1 << 14
 _COLUMNS = 32
 #: Elements of a part of a sum from which on a whole block adds it up.
 _LONG = 1 << 13
+#: Vectors from which on threads with little to load compute two each: four times what a GPU runs.
+_MANY = 1 << 20
 #: Threads that join the parts of one element.
 LANES = 16
 
@@ -146,37 +148,62 @@ def write_pointwise(out: Emitter, variables: Sequence[Var], stores: Sequence[Sto
         return _joining(out, order, stores, n)
     vector = _vector(order, stores, opened, out)
     groups = n // vector.width
-    number = _thread(out, groups)
-    with out.block(f"if ({number} < {groups})"):
-        if vector.var is None:
-            out.decode(number, order, n)
-            for s in stores:
-                out.store(out.place(s.target), s.index, out.value(s.term))
-        else:
-            _vectors(out, number, order, stores, vector, opened)
-    return out.kernel("pointwise", (max(1, -(-groups // THREADS)), 1, 1), THREADS)
+    each = _each(vector, walk(terms), groups)
+    number = _thread(out, groups, each)
+    if each > 1:
+        step, own = out.k.fresh(), out.k.fresh()
+        out.k.line("#pragma unroll")
+        with out.block(f"for (i32 {step} = 0; {step} < {each}; ++{step})"):
+            out.k.line(f"const {_counted(groups)} {own} = {number} + {step} * {THREADS};")
+            _vectors(out, own, groups, order, stores, vector, opened)
+    else:
+        # without a condition, what is the same for all threads is computed once for a warp
+        with out.block(f"if ({number} < {groups})" if groups % THREADS else ""):
+            if vector.var is None:
+                out.decode(number, order, n)
+                for s in stores:
+                    out.store(out.place(s.target), s.index, out.value(s.term))
+            else:
+                _vectors(out, number, groups, order, stores, vector, opened)
+    return out.kernel("pointwise", (max(1, -(-groups // (THREADS * each))), 1, 1), THREADS)
 
 
-def _thread(out: Emitter, count: int) -> str:
-    kind = "i64" if count >= 2**31 - THREADS else "i32"
+def _each(vector: Vector, terms: Sequence[Term], groups: int) -> int:
+    """Return how many vectors a thread computes, a block's width apart: 1, or 2 of a large array.
+
+    The loads of both are under way at once, so one array alone keeps the memory busy, and what
+    does not depend on the place, such as the keys of random words, is computed once for both.
+    """
+    loads = sum(isinstance(t, Load | Gather | Partial) and bool(t.index) for t in terms)
+    whole = groups >= _MANY and groups % (2 * THREADS) == 0
+    return 2 if vector.var is not None and loads < 2 and whole else 1
+
+
+def _counted(count: int) -> str:
+    return "i64" if count >= 2**31 - THREADS else "i32"
+
+
+def _thread(out: Emitter, count: int, each: int) -> str:
+    kind = _counted(count)
     name = out.k.fresh()
-    out.k.line(f"const {kind} {name} = ({kind})blockIdx.x * {THREADS} + (i32)threadIdx.x;")
+    out.k.line(f"const {kind} {name} = ({kind})blockIdx.x * {each * THREADS} + (i32)threadIdx.x;")
     return name
 
 
 def _vectors(
     out: Emitter,
     number: str,
+    groups: int,
     order: Sequence[Var],
     stores: Sequence[Stored],
     vector: Vector,
     opened: Sequence[Term],
 ) -> None:
-    """Write the work of a thread that computes several neighbours."""
+    """Write the work of a thread that computes several neighbours, one of so many groups."""
     var, width = vector.var, vector.width
     assert var is not None
     steps = Var(var.extent // width, var.name)
-    out.decode(number, [*order[:-1], steps], 0)
+    out.decode(number, [*order[:-1], steps], groups)
     start = out.at[steps] if steps.extent > 1 else "0"
     first = out.k.fresh()
     out.k.line(f"const i32 {first} = {start} * {width};")
@@ -185,21 +212,22 @@ def _vectors(
         if isinstance(term, Load | Bits) and not _varies(term, var):
             out.value(term)
     packs = {t: _packed(out, t, width) for t in vector.loads}
-    words = {t: _words(out, t, var) for t in opened if isinstance(t, Bits) and _quad(t, var, width)}
+    j = out.k.fresh()
+    drawn = [t for t in opened if isinstance(t, Bits) and _even(t.at, var, min(width, 4))]
+    words = {t: _words(out, t, width, j) for t in drawn}
     results = {}
     for s in vector.stores:
         name = results[s] = out.k.fresh()
         pack = out.k.use("mg_pack")
         out.k.line(f"{pack}<{storage_type(s.target.aval.dtype)}, {width}> {name};")
     out.k.line("#pragma unroll")
-    j = out.k.fresh()
     with out.block(f"for (i32 {j} = 0; {j} < {width}; ++{j})"):
         out.at[var] = f"({first} + {j})"
         for t, name in packs.items():
             dtype = t.node.aval.dtype
             out.given[t] = out.k.load(f"{name}.at[{j}]", dtype)
-        for b, name in words.items():
-            out.given[b] = out.k.load(f"{name}.at[{j} & 3]", b.dtype)
+        for b, word in words.items():
+            out.given[b] = out.k.load(word, b.dtype)
         for s in stores:
             value = out.value(s.term)
             if s in results:
@@ -229,18 +257,18 @@ def _packed(out: Emitter, term: Load, width: int) -> str:
     return name
 
 
-def _quad(term: Bits, var: Var, width: int) -> bool:
-    """Whether the neighbours of a thread are words of one block of four."""
-    return width == 4 and _even(term.at, var, 4)
-
-
-def _words(out: Emitter, term: Bits, var: Var) -> str:
-    del var
+def _words(out: Emitter, term: Bits, width: int, j: str) -> str:
+    """Write the random words of a thread's neighbours, four a call; return the j-th of them."""
     seed, stream = (out.value(a) for a in term.args)
-    name, philox = out.k.fresh(), out.k.use("mg_philox")
-    at = out.index(term.at)
-    out.k.line(f"const mg_words {name} = {philox}({seed.text}, {stream.text}, (u64)({at}) >> 2);")
-    return name
+    at, block, name = (out.k.fresh() for _ in range(3))
+    kind, index = out.unsigned(term.at)
+    philox, count = out.k.use("mg_philox"), max(1, width // 4)
+    out.k.line(f"const {kind} {at} = {index}, {block} = {at} >> 2;")
+    calls = [f"{philox}({seed.text}, {stream.text}, {block} + {i})" for i in range(count)]
+    out.k.line(f"const mg_words {name}[{count}] = {{{', '.join(calls)}}};")
+    if width == 2:  # half of a call's words
+        return f"({at} & 2 ? {name}[0].at[{j} + 2] : {name}[0].at[{j}])"
+    return f"{name}[{j} >> 2].at[{j} & 3]"
 
 
 def _joining(out: Emitter, order: Sequence[Var], stores: Sequence[Stored], n: int) -> Kernel:

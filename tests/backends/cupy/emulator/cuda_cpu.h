@@ -47,6 +47,8 @@ static inline unsigned short mg_float_to_half(float x) {
   _Float16 y = (_Float16)x; unsigned short h; memcpy(&h, &y, 2); return h; }
 static inline unsigned short mg_double_to_half(double x) {
   _Float16 y = (_Float16)x; unsigned short h; memcpy(&h, &y, 2); return h; }
+static inline float mg_two_to(float x) {
+  float y = exp2f(x); return fabsf(y) < 0x1p-126f ? 0.0f : y; }
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
