@@ -1,18 +1,13 @@
-"""The kernel that ends a call: new state is copied over the old, if no check found an error.
-
-It looks at the flags itself, on the device: the host need not come between a step's work and
-its state, and a call that fails changes nothing.
-"""
+"""The kernel that ends a call: it copies new state that could not be written over the old."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from minigrad.core.node import Node
-from minigrad.dtypes import int64
 
-from .dialect import c_type
 from .emit import Kernel
+from .inplace import guarded
 from .layout import Layout
 
 __all__ = ["commits"]
@@ -25,20 +20,17 @@ _PAIRS = 200
 
 
 def commits(
-    layout: Layout, states: Sequence[tuple[Node, Node]], flags: Sequence[Node]
+    layout: Layout, states: Sequence[tuple[Node, Node]], flags: Sequence[int]
 ) -> list[Kernel]:
-    """Return the kernels that copy new state over old, given as pairs."""
+    """Return the kernels that copy new state over old, given as pairs, unless a flag is set."""
     pairs = [(layout.place(n).buffer, layout.place(o).buffer) for n, o in states if n.aval.size]
-    guards = [layout.place(n).buffer for n in flags]
-    return [
-        _kernel(layout, pairs[i : i + _PAIRS], guards) for i in range(0, len(pairs), _PAIRS)
-    ]  # fmt: skip
+    found = [_kernel(layout, pairs[i : i + _PAIRS]) for i in range(0, len(pairs), _PAIRS)]
+    return [guarded(kernel, flags) for kernel in found] if flags else found
 
 
-def _kernel(layout: Layout, pairs: Sequence[tuple[int, int]], guards: Sequence[int]) -> Kernel:
+def _kernel(layout: Layout, pairs: Sequence[tuple[int, int]]) -> Kernel:
     """Write one of them: each block has its part of one buffer."""
-    arguments = [f"const {c_type(int64)}* __restrict__ f{i}" for i in range(len(guards))]
-    lines = [f"  if (*f{i}) return;" for i in range(len(guards))]
+    arguments, lines = [], []
     low = 0
     for i, (new, _) in enumerate(pairs):
         arguments += [f"const mg_16* __restrict__ n{i}", f"mg_16* __restrict__ o{i}"]
@@ -54,6 +46,6 @@ def _kernel(layout: Layout, pairs: Sequence[tuple[int, int]], guards: Sequence[i
     )
     return Kernel(
         name="", text="\n".join([head, *lines, "}\n"]), helpers=frozenset({"mg_copy"}),
-        slots=(*guards, *(slot for pair in pairs for slot in pair)), grid=(low, 1, 1),
+        slots=tuple(slot for pair in pairs for slot in pair), grid=(low, 1, 1),
         threads=THREADS, what="commit", writes=frozenset(old for _, old in pairs),
     )  # fmt: skip

@@ -18,7 +18,8 @@ from minigrad.shapes import Shape
 
 from . import eager, runtime
 from .emit import Kernel
-from .executable import Executable, Run
+from .executable import Executable, Run, Work
+from .order import LANES
 from .products import Matrix, Multiply
 
 __all__ = ["CupyDevice", "compile_graph", "tensor_float32"]
@@ -62,14 +63,15 @@ def _library() -> Any:
 
 
 class CupyDevice:
-    """The current CUDA device, with a stream of its own for what it runs."""
+    """The current CUDA device, with streams of its own for what it runs: one for each lane."""
 
     def __init__(self) -> None:
         self.cupy = import_module("cupy")
-        self.stream = self.cupy.cuda.Stream(non_blocking=True)
+        self.streams = [self.cupy.cuda.Stream(non_blocking=True) for _ in range(LANES)]
+        self.stream = self.streams[0]
         self.memory: list[Any] = []
         self._source = ""
-        self._workspace: Any = None
+        self._workspaces: dict[int, Any] = {}
         self._before = self.cupy.cuda.Event(disable_timing=True)
         self._after = self.cupy.cuda.Event(disable_timing=True)
 
@@ -136,24 +138,24 @@ class CupyDevice:
         del names
         self._source = source
 
-    def kernel(self, step: Kernel, addresses: Sequence[int]) -> Run:
+    def kernel(self, step: Kernel, addresses: Sequence[int], lane: int) -> Run:
         """Return the launch of a kernel, with all of its arguments made beforehand."""
         pointer = import_module("cupy.cuda.function").CIntptr
         function = runtime.function(self._source, step.name)
         grid, block = step.grid, (step.threads, 1, 1)
-        arguments, stream = tuple(pointer(a) for a in addresses), self.stream
+        arguments, stream = tuple(pointer(a) for a in addresses), self.streams[lane]
         return lambda: function(grid, block, arguments, 0, stream)
 
-    def product(self, step: Multiply, addresses: Sequence[int]) -> Run:
+    def product(self, step: Multiply, addresses: Sequence[int], lane: int) -> Run:
         """Return the call of cuBLAS: in its column-major terms, c' = b' a'.
 
         It is called through ctypes, since CuPy's own wrappers refuse to be captured.
         """
         library = _library()
         handle = ctypes.c_void_p(self.cupy.cuda.device.get_cublas_handle())
-        if self._workspace is None:
-            self._workspace = self.cupy.empty(_WORKSPACE, np.uint8)
-        workspace = ctypes.c_void_p(self._workspace.data.ptr)
+        if lane not in self._workspaces:  # what runs side by side must not share it
+            self._workspaces[lane] = self.cupy.empty(_WORKSPACE, np.uint8)
+        workspace = ctypes.c_void_p(self._workspaces[lane].data.ptr)
         size = step.dtype.itemsize
         a, b, c = (
             ctypes.c_void_p(address + m.offset * size)
@@ -178,7 +180,7 @@ class CupyDevice:
             _COMPUTE[step.dtype]
         )  # fmt: skip
         kind, long = _TYPES[step.dtype], ctypes.c_longlong
-        stream = ctypes.c_void_p(self.stream.ptr)
+        stream = ctypes.c_void_p(self.streams[lane].ptr)
         smallest = max(sizes[0], 1)
 
         def run() -> None:
@@ -201,33 +203,61 @@ class CupyDevice:
         with self.stream:
             return eager.compute(node.primitive, operands, node.params)
 
-    def captured(self, runs: Sequence[Run]) -> Run:
+    def play(self, work: Sequence[Work]) -> None:
+        """Begin work, its lanes side by side: the first one goes before and after the others."""
+        heard = {i for w in work for i in w.waits}
+        events: dict[int, Any] = {}
+        beside = sorted({w.lane for w in work} - {0})
+        begun = self._mark(0) if beside else None
+        for lane in beside:
+            self.streams[lane].wait_event(begun)
+        for i, w in enumerate(work):
+            for j in w.waits:
+                self.streams[w.lane].wait_event(events[j])
+            w.run()
+            if i in heard:
+                events[i] = self._mark(w.lane)
+        for lane in beside:
+            self.stream.wait_event(self._mark(lane))
+
+    def _mark(self, lane: int) -> Any:
+        event = self.cupy.cuda.Event(disable_timing=True)
+        event.record(self.streams[lane])
+        return event
+
+    def captured(self, work: Sequence[Work]) -> Run:
         """Return the launch of a CUDA graph of the work."""
-        if not runs:
+        if not work:
             return lambda: None
-        self.stream.synchronize()
+        for stream in self.streams:
+            stream.synchronize()
         with self.stream:
             self.stream.begin_capture()
             try:
-                for run in runs:
-                    run()
+                self.play(work)
             finally:
                 graph = self.stream.end_capture()
         stream = self.stream
         return lambda: graph.launch(stream)
 
-    def watch(self, views: Sequence[Any]) -> tuple[Run, Callable[[], bool]]:
-        """Return what begins to fetch flags, and what waits and tells if any is set."""
+    def watch(self, views: Sequence[Any], lane: int) -> tuple[Run, Callable[[], bool]]:
+        """Return what begins to fetch flags, and what waits for them and tells if any is set.
+
+        Within a CUDA graph the event must be one that is seen from outside.
+        """
         memory = self.cupy.cuda.alloc_pinned_memory(8 * len(views))
         flags = np.frombuffer(memory, np.int64, len(views))
         event = self.cupy.cuda.Event(disable_timing=True)
-        copy, stream = self.cupy.cuda.runtime.memcpyAsync, self.stream
+        copy, stream = self.cupy.cuda.runtime.memcpyAsync, self.streams[lane]
         pairs = [(memory.ptr + 8 * i, v.data.ptr) for i, v in enumerate(views)]
 
         def begin() -> None:
             for target, source in pairs:
                 copy(target, source, 8, 2, stream.ptr)
-            event.record(stream)
+            if stream.is_capturing():
+                runtime.record_outside(event, stream)
+            else:
+                event.record(stream)
 
         def found() -> bool:
             event.synchronize()

@@ -1,15 +1,15 @@
 """Running a compiled graph on a device: one allocation, launches, one CUDA graph.
 
 Arguments are copied to memory of the executable's own, whose addresses the captured graph
-knows; state that it returned in the last call is there already. New state is written beside
-the old and copied over it at the end, unless a check has found an index out of range: a call
-that fails changes nothing.
+knows; state that it returned in the last call is there already. New state is written over
+the old, unless a check has found an index out of range: a call that fails changes nothing.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
 
@@ -24,12 +24,21 @@ from minigrad.shapes import Shape
 from .emit import Kernel
 from .explain import explain
 from .products import Multiply
-from .program import Program, Reference
+from .program import Flags, Program, Reference, Step
 
-__all__ = ["Device", "Executable"]
+__all__ = ["Device", "Executable", "Run", "Work"]
 
 #: A piece of work that can be repeated.
 Run = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The work of a step: its lane, and by number the steps of other lanes that it waits for."""
+
+    run: Run
+    lane: int
+    waits: tuple[int, ...]
 
 
 class Device(Protocol):
@@ -56,10 +65,10 @@ class Device(Protocol):
     def prepare(self, source: str, names: Collection[str]) -> None:
         """Compile a translation unit."""
 
-    def kernel(self, step: Kernel, addresses: Sequence[int]) -> Run:
+    def kernel(self, step: Kernel, addresses: Sequence[int], lane: int) -> Run:
         """Return the launch of a kernel."""
 
-    def product(self, step: Multiply, addresses: Sequence[int]) -> Run:
+    def product(self, step: Multiply, addresses: Sequence[int], lane: int) -> Run:
         """Return the call of a matrix product."""
 
     def compute(self, node: Any, operands: Sequence[Any]) -> Any:
@@ -71,11 +80,14 @@ class Device(Protocol):
     def leave(self) -> None:
         """Let others wait for the work that was begun."""
 
-    def captured(self, runs: Sequence[Run]) -> Run:
+    def play(self, work: Sequence[Work]) -> None:
+        """Begin some work, its lanes side by side."""
+
+    def captured(self, work: Sequence[Work]) -> Run:
         """Return the launch of a graph of some work, after it was done once."""
 
-    def watch(self, views: Sequence[Any]) -> tuple[Run, Callable[[], bool]]:
-        """Return what begins to fetch flags, and what waits and tells if any is set."""
+    def watch(self, views: Sequence[Any], lane: int) -> tuple[Run, Callable[[], bool]]:
+        """Return what begins to fetch flags, and what waits for them and tells if any is set."""
 
     def outputs(self, address: int, nbytes: int, kinds: Sequence[tuple[int, Shape, DType]]) -> Any:
         """Return arrays in a copy of a stretch of memory, each by its offset there."""
@@ -113,11 +125,13 @@ class Executable:
                 device.upload(self.base + buffer.offset, buffer.value)
         self._inputs = [self._view(n) for n in program.schedule.graph.inputs]
         self._given: dict[int, weakref.ref[Any]] = {}  # state that was returned in its place
-        flags = [self._view(n) for n in program.flags if n.inputs]
-        self._watch = device.watch(flags) if flags else None
+        self._flagged: Callable[[], bool] | None = None
         self._sources = [self._source(n) for n in program.results]
-        self._work = [self._run(s) for s in program.steps]
-        self._replays: list[Run] = []
+        self._work = [
+            Work(self._run(step, lane), lane, waits)
+            for step, lane, waits in zip(program.steps, program.lanes, program.waits, strict=True)
+        ]
+        self._replay: Run | None = None
         self._stretch()
 
     def _address(self, slot: int) -> int:
@@ -137,11 +151,15 @@ class Executable:
             return "constant", value_of(node)
         return "result", self._view(node)
 
-    def _run(self, step: Any) -> Run:
+    def _run(self, step: Step, lane: int) -> Run:
         if isinstance(step, Kernel):
-            return self.device.kernel(step, [self._address(s) for s in step.slots])
+            return self.device.kernel(step, [self._address(s) for s in step.slots], lane)
         if isinstance(step, Multiply):
-            return self.device.product(step, [self._address(s) for s in step.slots])
+            return self.device.product(step, [self._address(s) for s in step.slots], lane)
+        if isinstance(step, Flags):
+            flags = [self._view(n) for n in self.program.flags if n.inputs]
+            begin, self._flagged = self.device.watch(flags, lane)
+            return begin
         assert isinstance(step, Reference)
         operands = [self._view(n) for n in step.node.inputs]
         goal, device, node = self._view(step.node), self.device, step.node
@@ -190,7 +208,7 @@ class Executable:
                 if kind == "input"
             }
             self._launch()
-            if self._watch is not None and self._watch[1]():
+            if self._flagged is not None and self._flagged():
                 self._failed(arrays)
             results: list[Any] = []
             made = iter(device.outputs(*self._made)) if self._made[2] else iter(())
@@ -240,24 +258,14 @@ class Executable:
         self._made = self.base + low, high - low, places
 
     def _launch(self) -> None:
-        """Run the checks, begin to fetch what they found, and run the rest."""
-        if self._replays:
-            self._in_turn([[r] for r in self._replays])
+        """Begin the work; from the second time on that is one launch, if it can be."""
+        if self._replay is not None:
+            self._replay()
             return
-        checks = self.program.checks
-        parts = [self._work[:checks], self._work[checks:]]
         with _capturing:
-            self._in_turn(parts)
+            self.device.play(self._work)
             if self.program.captured:
-                self._replays = [self.device.captured(part) for part in parts]
-
-    def _in_turn(self, runs: Sequence[Sequence[Run]]) -> None:
-        for run in runs[0]:
-            run()
-        if self._watch is not None:
-            self._watch[0]()
-        for run in runs[1]:
-            run()
+                self._replay = self.device.captured(self._work)
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""

@@ -11,7 +11,7 @@ from minigrad.passes.covered import covered, extent
 
 from .emit import Kernel
 from .products import Multiply
-from .program import Program
+from .program import Flags, Program
 
 __all__ = ["explain"]
 
@@ -48,6 +48,8 @@ def _step(program: Program, i: int) -> PlanStep:
         parts = x * y * z
     elif isinstance(step, Multiply):
         what, source, parts = "library", "cublasGemmStridedBatchedEx", 1
+    elif isinstance(step, Flags):
+        what, source, parts = "flags", "cudaMemcpyAsync", 1
     else:
         function = step.node.primitive.reference
         what, source, parts = "reference", f"{function.__module__}.{function.__qualname__}", 1

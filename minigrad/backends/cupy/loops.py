@@ -161,11 +161,16 @@ def write_pointwise(out: Emitter, variables: Sequence[Var], stores: Sequence[Sto
         with out.block(f"if ({number} < {groups})" if groups % THREADS else ""):
             if vector.var is None:
                 out.decode(number, order, n)
-                for s in stores:
-                    out.store(out.place(s.target), s.index, out.value(s.term))
+                store_all(out, stores)
             else:
                 _vectors(out, number, groups, order, stores, vector, opened)
     return out.kernel("pointwise", (max(1, -(-groups // (THREADS * each))), 1, 1), THREADS)
+
+
+def store_all(out: Emitter, stores: Sequence[Stored]) -> None:
+    """Compute and then store terms: one of them may be stored over what another one reads."""
+    for s, value in [(s, out.value(s.term)) for s in stores]:
+        out.store(out.place(s.target), s.index, value)
 
 
 def _each(vector: Vector, terms: Sequence[Term], groups: int) -> int:
@@ -228,12 +233,9 @@ def _vectors(
             out.given[t] = out.k.load(f"{name}.at[{j}]", dtype)
         for b, word in words.items():
             out.given[b] = out.k.load(word, b.dtype)
-        for s in stores:
-            value = out.value(s.term)
-            if s in results:
-                out.k.store(f"{results[s]}.at[{j}]", value)
-            else:
-                out.store(out.place(s.target), s.index, value)
+        for s, name in results.items():
+            out.k.store(f"{name}.at[{j}]", out.value(s.term))
+        store_all(out, [s for s in stores if s not in results])
     out.at[var] = first
     for s, name in results.items():
         place = out.place(s.target)
@@ -330,8 +332,7 @@ def sums(
         line("#pragma unroll 4")
         with out.block(f"for (i64 o = low + lane; o < high; o += {lanes})"):
             out.decode("(i32)o" if o < 2**31 else "o", summed, o)
-            for s in stores:
-                out.store(out.place(s.target), s.index, out.value(s.term))
+            store_all(out, stores)
             for item, total in zip(items, totals, strict=True):
                 out.accumulate(item.op, total, out.value(item.term))
     if beside > 1:

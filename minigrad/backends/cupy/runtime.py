@@ -6,6 +6,8 @@ run on a CPU in tests, with another ``Device``.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -16,7 +18,9 @@ from minigrad.errors import DeviceMemoryError
 
 from . import nvrtc
 
-__all__ = ["architecture", "function", "launcher", "memory_error", "missing"]
+__all__ = [
+    "architecture", "function", "launcher", "memory_error", "missing", "record_outside",
+]  # fmt: skip
 
 #: A kernel ready to be launched: grid, threads in a block, arguments.
 Launcher = Callable[[tuple[int, int, int], int, Sequence[Any]], None]
@@ -105,6 +109,23 @@ def _loaded(source: str, arch: str) -> Any:
     module = import_module("cupy.cuda.function").Module()
     module.load(nvrtc.cubin(source, arch))
     return module
+
+
+def record_outside(event: Any, stream: Any) -> None:
+    """Record an event in a stream that is captured, as one for which the host may wait.
+
+    CuPy has no name for it: it is the driver's, flag 1 of whose meaning is "external".
+    """
+    failed = _driver_library().cuEventRecordWithFlags(
+        ctypes.c_void_p(event.ptr), ctypes.c_void_p(stream.ptr), ctypes.c_uint(1)
+    )
+    if failed:
+        raise RuntimeError(f"cuEventRecordWithFlags: status {failed}")
+
+
+@lru_cache(maxsize=1)
+def _driver_library() -> Any:
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
 
 def memory_error(error: Exception, what: str, wanted: int | None = None) -> DeviceMemoryError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from random import Random
 from typing import Any
 
 import numpy as np
 
 from minigrad.backends.cupy.emit import Kernel
+from minigrad.backends.cupy.executable import Work
 from minigrad.backends.cupy.products import Matrix, Multiply
 from minigrad.core.primitive import defined
 
@@ -19,6 +21,7 @@ class EmulatedDevice:
 
     def __init__(self, order: int = 0) -> None:
         self.order = order
+        self.chance = Random(order)
         self.memory: list[emulator.Guarded] = []
         self.launched: list[str] = []
 
@@ -59,7 +62,9 @@ class EmulatedDevice:
     def prepare(self, source: str, names: Collection[str]) -> None:
         self.unit = emulator.emulated(source)
 
-    def kernel(self, step: Kernel, addresses: Sequence[int]) -> Any:
+    def kernel(self, step: Kernel, addresses: Sequence[int], lane: int) -> Any:
+        del lane
+
         def run() -> None:
             self.launched.append(step.name)
             self.unit.launch(step.name, step.grid, step.threads, addresses, self.order)
@@ -68,7 +73,8 @@ class EmulatedDevice:
 
         return run
 
-    def product(self, step: Multiply, addresses: Sequence[int]) -> Any:
+    def product(self, step: Multiply, addresses: Sequence[int], lane: int) -> Any:
+        del lane
         a = self._matrix(step.a, addresses[0], step.batch, step.n, step.k, step.dtype)
         b = self._matrix(step.b, addresses[1], step.batch, step.k, step.m, step.dtype)
         c = self._matrix(step.c, addresses[2], step.batch, step.n, step.m, step.dtype)
@@ -87,14 +93,21 @@ class EmulatedDevice:
         with np.errstate(all="ignore"):
             return defined(node.primitive, operands, node.params)
 
-    def captured(self, runs: Sequence[Any]) -> Any:
-        def replay() -> None:
-            for run in runs:
-                run()
+    def play(self, work: Sequence[Work]) -> None:
+        """Run the work as the lanes of a device may run it, in another order each time."""
+        lanes = {w.lane: [i for i, v in enumerate(work) if v.lane == w.lane] for w in work}
+        done: set[int] = set()
+        while any(lanes.values()):
+            can = [n for n, left in lanes.items() if left and done.issuperset(work[left[0]].waits)]
+            i = lanes[self.chance.choice(can)].pop(0)
+            work[i].run()
+            done.add(i)
 
-        return replay
+    def captured(self, work: Sequence[Work]) -> Any:
+        return lambda: self.play(work)
 
-    def watch(self, views: Sequence[Any]) -> Any:
+    def watch(self, views: Sequence[Any], lane: int) -> Any:
+        del lane
         fetched: list[Any] = []
         return (
             lambda: fetched.append([np.array(v) for v in views]),

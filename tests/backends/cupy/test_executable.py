@@ -403,11 +403,11 @@ def test_cells_that_change_places_and_old_state_as_a_result() -> None:
 
 @needs_gcc
 def test_more_state_than_one_kernel_has_arguments_for() -> None:
-    cells = [mg.Buffer(normal(i % 3, 1 + i)) for i in range(230)]
+    cells = [mg.Buffer(normal(i % 3, 2 + i)) for i in range(310)]
 
     def step(x: Any) -> Any:
         for cell in cells:
-            cell.assign(cell + x)
+            cell.assign(mg.flip(cell, axis=1) + x)  # what is read elsewhere is not written over
 
     x = np.array(0.5, np.float32)
     graph = finalise(mg.compile(step, backend="numpy").graph(x))
@@ -417,7 +417,41 @@ def test_more_state_than_one_kernel_has_arguments_for() -> None:
         found = executable(x, *state, owned=executable.reusable)
         for p, q in zip(found, Reference(graph)(x, *state), strict=True):
             np.testing.assert_array_equal(p, q)
-    assert sum(s.what == "commit" for s in executable.explain().steps) == 1
+    assert sum(s.what == "commit" for s in executable.explain().steps) == 2
+
+
+@needs_gcc
+def test_what_a_kernel_alone_reads_it_writes_over() -> None:
+    a, b, c = (mg.Buffer(normal(6, 8)) for _ in range(3))
+    n = mg.Buffer(np.array(2.0, np.float32))
+
+    def step(x: Any, labels: Any) -> Any:
+        read_by_others = mg.sum(c @ mg.matrix_transpose(x))  # c is written over after that
+        a.assign(a * 0.5 + b)
+        b.assign(a - b)  # the new a, out of registers
+        c.assign(c + n)
+        n.assign(n + 1.0)
+        return read_by_others + mg.sum(mg.take(x, labels, axis=0))
+
+    labels = np.array([1, 2])
+    x = normal(6, 8)
+    graph = finalise(mg.compile(step, backend="numpy").graph(x, labels))
+    state = [np.array(state_value(n)) for n in graph.state]
+    cells = [n.params["cell"] for n in graph.state]
+    for order in range(5):
+        executable = Executable(graph, EmulatedDevice(order))
+        copied = [s.nbytes for s in executable.explain().steps if s.what == "commit"]
+        assert sum(copied) < 100  # the counter is with the flags: they come first
+        here = away = dict(zip(cells, state, strict=True))
+        for _ in range(4):
+            with pytest.raises(DataError, match="7 is out of range"):
+                executable(x, np.array([1, 7]), *away.values(), owned=executable.reusable)
+            found = executable(x, labels, *away.values(), owned=executable.reusable)
+            expected = Reference(graph)(x, labels, *here.values())
+            check(found, expected, 2e-6)
+            new = {cell: i for i, (cell, _) in enumerate(graph.updates, 1)}
+            away = {c: found[new[c]] for c in cells}
+            here = {c: expected[new[c]] for c in cells}
 
 
 @needs_gcc
