@@ -45,7 +45,7 @@ def shortcut(entry: Any) -> Callable[[tuple[Any, ...]], Any] | None:
     replaced = {i for i, _ in entry.replaced}
     names: dict[str, Any] = {
         "MISS": MISS, "changes": changes, "recorder": recorder, "Tensor": Tensor, "Node": Node,
-        "INPUT": INPUT, "where": where, "array": np.ndarray, "call": native.call,
+        "INPUT": INPUT, "where": where, "array": np.ndarray,
         "build": entry.build, "seen": SimpleNamespace(count=changes.count), "entry": entry,
     }  # fmt: skip
     lines = [
@@ -80,19 +80,11 @@ def shortcut(entry: Any) -> Callable[[tuple[Any, ...]], Any] | None:
         if entry.arity + i in replaced:
             values.append(f"c{i}._held")
         else:
-            values.append(f"(h if type(h := c{i}._held) is array else h.value)")
+            values.append(f"(h.value if type(h := c{i}._held) is Node else h)")
     passed = [values[i] for i in native.arguments]
-    for i, take in enumerate(native.takes):
-        names[f"t{i}"] = take
-        lines.append(f"    r{i} = t{i}()")
-        passed.append(f"r{i}")
     results = [f"r{position}" for position in native.outputs]
-    commits = [
-        (cell, f"r{position}")
-        for cell, position in zip(entry.updated, native.updates, strict=True)
-        if position >= 0
-    ]
-    lines += _call(native, passed, commits, names)
+    run = _on_a_device if callable(native) else _at_home
+    lines += run(entry, native, passed, names)
     if entry.linked:
         return _written(lines + _with_history(entry, cells, results, names), names)
     n = entry.returned
@@ -122,21 +114,42 @@ def shortcut(entry: Any) -> Callable[[tuple[Any, ...]], Any] | None:
     return _written(lines, names)
 
 
-def _call(
-    native: Any, passed: list[str], commits: list[tuple[Any, str]], names: dict[str, Any]
-) -> list[str]:
+def _at_home(entry: Any, native: Any, passed: list[str], names: dict[str, Any]) -> list[str]:
     """Return the lines that run the plan and give cells their new arrays, in one call.
 
     Some state may have been written over. The rest must follow before Python may raise
     KeyboardInterrupt, which it may do after any call.
     """
+    names["call"] = native.call
+    lines = []
+    for i, take in enumerate(native.takes):
+        names[f"t{i}"] = take
+        lines.append(f"    r{i} = t{i}()")
+        passed.append(f"r{i}")
     given = [str(native.plan.address), *passed]
+    commits = [
+        (cell, f"r{position}")
+        for cell, position in zip(entry.updated, native.updates, strict=True)
+        if position >= 0
+    ]
     if commits:
         given.append("'_held'")
     for i, (cell, result) in enumerate(commits):
         names[f"u{i}"] = cell
         given += [f"u{i}", result]
-    return [f"    if call({', '.join(given)}):", "        return MISS"]
+    return [*lines, f"    if call({', '.join(given)}):", "        return MISS"]
+
+
+def _on_a_device(entry: Any, native: Any, passed: list[str], names: dict[str, Any]) -> list[str]:
+    """Return the lines that run a graph which writes over the state where it lies."""
+    names["call"], names["cells"] = native, [cell for _, cell in entry.replaced]
+    made = ", ".join(f"r{i}" for i in native.outputs)
+    return [
+        f"    r = call({', '.join(['cells', *passed])})",
+        "    if r is None:",
+        "        return MISS",
+        f"    [{made}] = r",
+    ]
 
 
 def _written(lines: list[str], names: dict[str, Any]) -> Callable[[tuple[Any, ...]], Any]:

@@ -102,7 +102,7 @@ def kernels(print_line: Callable[[str], None]) -> None:
         graph = finalise(mg.compile(f).graph(*[mg.spec(s) for s in shapes]))
         device = CupyDevice()
         executable = Executable(graph, device)
-        for view in executable._inputs:
+        for view in executable.inputs:
             noise = cupy.random.standard_normal(view.shape, np.float32)
             view[...] = noise.astype(view.dtype)
         cupy.cuda.Device().synchronize()

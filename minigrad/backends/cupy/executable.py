@@ -25,6 +25,7 @@ from .emit import Kernel
 from .explain import explain
 from .products import Multiply
 from .program import Flags, Program, Reference, Step
+from .resident import Resident
 
 __all__ = ["Device", "Executable", "Run", "Work"]
 
@@ -104,7 +105,7 @@ class Executable:
     """
 
     def __init__(self, graph: Graph, device: Device) -> None:
-        self._lock = Lock()
+        self.lock = Lock()
         self.program = program = Program(graph)
         self.device = device
         names = {s.name for s in program.steps if isinstance(s, Kernel)}
@@ -113,6 +114,7 @@ class Executable:
         self._make()
         #: The inputs whose arrays new state may be written over.
         self.reusable = frozenset(program.states.values())
+        self.native = Resident.of(self)
 
     # Making it --------------------------------------------------------------------------
 
@@ -123,15 +125,16 @@ class Executable:
         for buffer in program.layout.buffers:
             if buffer.value is not None:
                 device.upload(self.base + buffer.offset, buffer.value)
-        self._inputs = [self._view(n) for n in program.schedule.graph.inputs]
-        self._given: dict[int, weakref.ref[Any]] = {}  # state that was returned in its place
-        self._flagged: Callable[[], bool] | None = None
+        self.inputs = [self._view(n) for n in program.schedule.graph.inputs]
+        #: State that was returned in its place, by its input.
+        self.given: dict[int, weakref.ref[Any]] = {}
+        self.flagged: Callable[[], bool] | None = None
         self._sources = [self._source(n) for n in program.results]
         self._work = [
             Work(self._run(step, lane), lane, waits)
             for step, lane, waits in zip(program.steps, program.lanes, program.waits, strict=True)
         ]
-        self._replay: Run | None = None
+        self.replay: Run | None = None
         self._stretch()
 
     def _address(self, slot: int) -> int:
@@ -158,7 +161,7 @@ class Executable:
             return self.device.product(step, [self._address(s) for s in step.slots], lane)
         if isinstance(step, Flags):
             flags = [self._view(n) for n in self.program.flags if n.inputs]
-            begin, self._flagged = self.device.watch(flags, lane)
+            begin, self.flagged = self.device.watch(flags, lane)
             return begin
         assert isinstance(step, Reference)
         operands = [self._view(n) for n in step.node.inputs]
@@ -187,36 +190,36 @@ class Executable:
         DataError
             If an index was out of range; nothing has changed then.
         """
-        with self._lock:
+        with self.lock:
             return self._called(arrays, owned)
 
     def _called(self, arrays: Sequence[Any], owned: Collection[int]) -> list[Any]:
         device, states = self.device, self.program.states
         kept = {n: i for n, i in states.items() if i in owned}
-        stays = {i for i, a in enumerate(arrays) if device.same(self._inputs[i], a)}
+        stays = {i for i, a in enumerate(arrays) if device.same(self.inputs[i], a)}
         if self._is_held(stays, owned):
             stays = set()  # the memory of old state is left to who holds it
             self._make()
         device.enter()
         try:
-            for i, (view, array) in enumerate(zip(self._inputs, arrays, strict=True)):
+            for i, (view, array) in enumerate(zip(self.inputs, arrays, strict=True)):
                 if i not in stays:
                     device.take(view, array)
             same = {  # before they may be written over
-                n: device.copy(self._inputs[what])
+                n: device.copy(self.inputs[what])
                 for n, (kind, what) in enumerate(self._sources)
                 if kind == "input"
             }
             self._launch()
-            if self._flagged is not None and self._flagged():
+            if self.flagged is not None and self.flagged():
                 self._failed(arrays)
             results: list[Any] = []
-            made = iter(device.outputs(*self._made)) if self._made[2] else iter(())
+            made = iter(device.outputs(*self.made)) if self.made[2] else iter(())
             for number, (kind, what) in enumerate(self._sources):
                 if number in kept:
                     i = kept[number]
                     results.append(arrays[i] if i in stays else self._resident(i))
-                elif number in self._plain:
+                elif number in self.plain:
                     results.append(next(made))
                 else:
                     results.append(same[number] if kind == "input" else device.copy(what))
@@ -226,7 +229,7 @@ class Executable:
 
     def _is_held(self, stays: Collection[int], owned: Collection[int]) -> bool:
         """Whether anybody but the caller has the memory of state that will be written over."""
-        away = (given() for i, given in self._given.items() if i not in stays)
+        away = (given() for i, given in self.given.items() if i not in stays)
         return any(a is not None for a in away) or any(
             i in stays and i not in owned for i in self.reusable
         )
@@ -238,16 +241,16 @@ class Executable:
     def _resident(self, i: int) -> Any:
         """Return the memory of an input, in which the new state will be, as a new array."""
         view = self._view(self.program.schedule.graph.inputs[i])
-        self._given[i] = weakref.ref(view)
+        self.given[i] = weakref.ref(view)
         return view
 
     def _stretch(self) -> None:
         """Note where the outputs lie: side by side, so that they are copied as one."""
         program, layout = self.program, self.program.layout
         count = len(program.graph.outputs)
-        self._plain = {i for i, (kind, _) in enumerate(self._sources[:count]) if kind == "result"}
+        self.plain = {i for i, (kind, _) in enumerate(self._sources[:count]) if kind == "result"}
         kinds, seen = [], []
-        for i in sorted(self._plain):
+        for i in sorted(self.plain):
             node = program.results[i]
             buffer = layout.buffers[layout.place(node).buffer]
             kinds.append((buffer.offset, node.aval.shape, node.aval.dtype))
@@ -255,17 +258,17 @@ class Executable:
         low = min([a for a, _ in seen], default=0)
         high = max([b for _, b in seen], default=0)
         places = [(offset - low, shape, dtype) for offset, shape, dtype in kinds]
-        self._made = self.base + low, high - low, places
+        self.made = self.base + low, high - low, places
 
     def _launch(self) -> None:
         """Begin the work; from the second time on that is one launch, if it can be."""
-        if self._replay is not None:
-            self._replay()
+        if self.replay is not None:
+            self.replay()
             return
         with _capturing:
             self.device.play(self._work)
             if self.program.captured:
-                self._replay = self.device.captured(self._work)
+                self.replay = self.device.captured(self._work)
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""
