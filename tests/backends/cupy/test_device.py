@@ -186,3 +186,37 @@ def test_device_index_out_of_range_changes_nothing() -> None:
         run(np.array([1, 7]))
     np.testing.assert_array_equal(w.numpy(), 3.0)
     np.testing.assert_array_equal(run(np.array([0, 4])).numpy(), 4.0)
+
+
+def test_device_index_out_of_range_is_found_while_the_device_is_busy() -> None:
+    """The host asks for the flags of this call, whatever else the device has still to do."""
+    w = mg.Buffer(np.zeros((2048, 2048), np.float32))
+    turn = mg.tensor(np.eye(2048, dtype=np.float32)[::-1].copy()).to("cupy")
+
+    def step(i: Any) -> Any:
+        w.assign(w @ turn @ turn @ turn @ turn + 1.0)
+        return mg.take(w, i, axis=0)
+
+    run = mg.compile(step, backend="cupy")
+    good, bad = (mg.tensor(np.array(i)).to("cupy") for i in ([3, 4], [3, 2048]))
+    for count in range(1, 41):
+        if count % 4 == 0:
+            with pytest.raises(DataError, match="2048 is out of range"):
+                run(bad)
+        found = run(good)
+        if count > 35:
+            np.testing.assert_array_equal(found.numpy(), count)
+    np.testing.assert_array_equal(w.numpy(), 40.0)
+
+
+def test_device_lanes_give_the_same_bits_as_one_after_the_other() -> None:
+    """Whatever runs side by side: a missing wait would show sooner or later."""
+    found = []
+    for lanes in (1, 2):
+        mg.random.seed(0)
+        step, batch = training("W1")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("minigrad.backends.cupy.program.LANES", lanes)
+            run = mg.compile(step, backend="cupy")
+            found.append([run(*batch).numpy().tobytes() for _ in range(200)])
+    assert found[0] == found[1]
