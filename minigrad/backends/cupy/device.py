@@ -184,20 +184,27 @@ class CupyDevice:
         )  # fmt: skip
         kind, long = _TYPES[step.dtype], ctypes.c_longlong
         stream = ctypes.c_void_p(self.streams[lane].ptr)
-        smallest = max(sizes[0], 1)
+        form = (handle, left[0], right[0], *sizes)
+        alpha, beta = (ctypes.c_void_p(x.ctypes.data) for x in (one, zero))
+        first, second = (pointers[0], kind, left[1]), (pointers[1], kind, right[1])
+        third = c, kind, max(leading, sizes[0], 1)
+        if step.batch == 1:  # for one product cuBLAS has more ways, such as to divide k
+            call = library.cublasGemmEx
+            arguments = (*form, alpha, *first, *second, beta, *third, compute, -1)
+        else:
+            call = library.cublasGemmStridedBatchedEx
+            arguments = (
+                *form, alpha, *first, long(strides[0]), *second, long(strides[1]), beta, *third,
+                long(step.c.batch), step.batch, compute, -1,
+            )  # fmt: skip
+        numbers = one, zero  # cuBLAS reads them where they are
 
         def run() -> None:
             library.cublasSetStream_v2(handle, stream)
             library.cublasSetWorkspace_v2(handle, workspace, ctypes.c_size_t(_WORKSPACE))
-            failed = library.cublasGemmStridedBatchedEx(
-                handle, left[0], right[0], *sizes, ctypes.c_void_p(one.ctypes.data),
-                pointers[0], kind, left[1], long(strides[0]),
-                pointers[1], kind, right[1], long(strides[1]),
-                ctypes.c_void_p(zero.ctypes.data),
-                c, kind, max(leading, smallest), long(step.c.batch), step.batch, compute, -1,
-            )  # fmt: skip
+            failed = call(*arguments)
             if failed:
-                raise RuntimeError(f"cuBLAS: status {failed} for {step}")
+                raise RuntimeError(f"cuBLAS: status {failed} for {step}, {numbers}")
 
         return run
 

@@ -6,6 +6,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -216,7 +218,7 @@ def test_device_lanes_give_the_same_bits_as_one_after_the_other() -> None:
         mg.random.seed(0)
         step, batch = training("W1")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("minigrad.backends.cupy.program.LANES", lanes)
+            patch.setattr(sys.modules["minigrad.backends.cupy.program"], "LANES", lanes)
             run = mg.compile(step, backend="cupy")
             found.append([run(*batch).numpy().tobytes() for _ in range(200)])
     assert found[0] == found[1]
