@@ -190,7 +190,7 @@ class CupyDevice:
         third = c, kind, max(leading, sizes[0], 1)
         if step.batch == 1:  # for one product cuBLAS has more ways, such as to divide k
             call = library.cublasGemmEx
-            arguments = (*form, alpha, *first, *second, beta, *third, compute, -1)
+            arguments: tuple[Any, ...] = (*form, alpha, *first, *second, beta, *third, compute, -1)
         else:
             call = library.cublasGemmStridedBatchedEx
             arguments = (

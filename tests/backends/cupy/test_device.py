@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
-
-import sys
 
 import numpy as np
 import pytest
