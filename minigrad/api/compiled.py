@@ -28,7 +28,7 @@ from minigrad.dtypes import get_default_dtype, supported
 from minigrad.errors import MinigradError, ShapeError
 from minigrad.trees import Tree, flatten
 
-from .entry import Entry, first_valid
+from .entry import Choice, Entry, first_valid
 from .shortcut import MISS
 from .tracing import graph_of, is_array, names_of, output_nodes
 
@@ -221,7 +221,14 @@ class Compiled:
             outputs, structure = output_nodes(out, "compile")
             outputs += [g for g in tape.grads.values() if g is not None]
         graph = graph_of(inputs, outputs, tape, structure, self._name)
-        return Entry(graph, tape, backend, [x for x in leaves if isinstance(x, Cell)])
+        passed = [x for x in leaves if isinstance(x, Cell)]
+        return Entry(graph, tape, backend, passed, self._choice())
+
+    def _choice(self) -> Choice:
+        if self.backend:
+            return Choice(True, lambda: True)
+        default = _default[0]
+        return Choice(default is not None, lambda: _default[0] == default)
 
 
 class _Method(partial[Any]):
@@ -242,18 +249,24 @@ class _Method(partial[Any]):
 
 
 def _plain_key(args: tuple[Any, ...], backend: str) -> Hashable | None:
-    """Return a key for arguments that are all tensors or native arrays; else None."""
+    """Return a key for arguments that are all tensors or native arrays; else None.
+
+    Whether one of them is on a device counts: the backend may be chosen by that.
+    """
     key: list[Hashable] = [backend, get_default_dtype()]
+    away = False
     for x in args:
         if type(x) is Tensor:
-            if type(x.node.value) is not np.ndarray:  # traced, or on a device
+            value = x.node.value
+            if value is None:  # traced
                 return None
+            away |= type(value) is not np.ndarray
             key.append(x.node.aval)
         elif type(x) is np.ndarray and x.dtype in supported:
             key.append((x.shape, x.dtype))
         else:
             return None
-    return tuple(key)
+    return away, *key
 
 
 def _compiled(method: partial[Any]) -> Compiled:

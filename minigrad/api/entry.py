@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from sys import getrefcount
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,17 @@ from minigrad.passes import finalise
 
 from .shortcut import shortcut
 
-__all__ = ["Entry", "first_valid"]
+__all__ = ["Choice", "Entry", "first_valid"]
+
+
+class Choice(NamedTuple):
+    """Why a backend runs an entry: it was named, or is where the arguments are.
+
+    ``holds()`` says whether it would be chosen again.
+    """
+
+    named: bool
+    holds: Callable[[], bool]
 
 
 class Entry:
@@ -32,8 +42,10 @@ class Entry:
     What a call needs is worked out once, here: a small step is mostly the call itself.
     """
 
-    def __init__(self, graph: Graph, tape: Tape, backend: Backend, passed: Sequence[Any]) -> None:
-        self.graph, self.tape = graph, tape
+    def __init__(
+        self, graph: Graph, tape: Tape, backend: Backend, passed: Sequence[Any], choice: Choice
+    ) -> None:
+        self.graph, self.tape, self.choice = graph, tape, choice
         self.passed = passed  # kept alive: the signature knows cells by their identity
         start = perf_counter()
         self.final = finalise(graph)

@@ -53,7 +53,7 @@ def shortcut(entry: Any) -> Callable[[tuple[Any, ...]], Any] | None:
         f"    if len(args) != {entry.arity} or recorder.tape is not None or recorder.transforming:",
         "        return MISS",
         "    if changes.count != seen.count:",
-        "        if not entry.valid:",
+        "        if not (entry.valid and entry.choice.holds()):",
         "            return MISS",
         "        seen.count = changes.count",
     ]
@@ -144,7 +144,12 @@ def _on_a_device(entry: Any, native: Any, passed: list[str], names: dict[str, An
     """Return the lines that run a graph which writes over the state where it lies."""
     names["call"], names["cells"] = native, [cell for _, cell in entry.replaced]
     made = ", ".join(f"r{i}" for i in native.outputs)
+    lines = []
+    if not entry.choice.named:  # the device was chosen by an argument there
+        home = " and ".join(f"type(v{i}) is array" for i in range(entry.arity))
+        lines = [f"    if {home}:", "        return MISS"]
     return [
+        *lines,
         f"    r = call({', '.join(['cells', *passed])})",
         "    if r is None:",
         "        return MISS",

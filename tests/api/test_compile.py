@@ -400,6 +400,23 @@ def test_unknown_backend_is_an_error_at_once() -> None:
         mg.compile(lambda x: x, backend="gpu9")
 
 
+def test_another_default_backend_is_used_at_once() -> None:
+    """Also where the short way through a call was taken before."""
+    f = mg.compile(lambda x: x * 2.0)
+    x = np.ones(3, np.float32)
+    for _ in range(4):
+        f(x)
+    ran = [e for found in f._entries.values() for e in found]
+    with mg.use("numpy"):
+        f(x)
+        new = [e for found in f._entries.values() for e in found if e not in ran]
+        expected = 0 if mg.backends()["cpu"] != "usable" else 1
+        assert len(new) == expected
+        assert all(type(e.execute).__module__ == "minigrad.backends.reference" for e in new)
+    f(x)
+    assert len(f._entries) == 1 + expected
+
+
 def test_use_sets_the_default_and_puts_it_back() -> None:
     with mg.use("numpy"):
         assert mg.compile(lambda x: x + 1)(B).device == "cpu"
