@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from importlib import import_module
-from sys import getrefcount
 from typing import Any, Final
 
 import numpy as np
@@ -19,13 +18,12 @@ from minigrad.shapes import Shape
 
 from . import eager, runtime
 from .emit import Kernel
-from .executable import Executable, Run, Work
+from .executable import Executable, Kind, Run, Work
 from .order import LANES
 from .products import Matrix, Multiply
 
 __all__ = ["CupyDevice", "compile_graph", "tensor_float32"]
 
-_SPARE: Final = 2  # sets of arrays for results that are kept
 _WORKSPACE: Final = 32 << 20  # bytes that cuBLAS may use; its documentation names this for Hopper
 _TYPES: Final = {float32: 0, float64: 1}  # CUDA_R_32F, CUDA_R_64F
 _COMPUTE: Final = {float32: 68, float64: 70}  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F
@@ -74,7 +72,6 @@ class CupyDevice:
         self.memory: list[Any] = []
         self._source = ""
         self._workspaces: dict[int, Any] = {}
-        self._made: list[list[Any]] = []  # arrays of results, to be used again
         self._before = self.cupy.cuda.Event(disable_timing=True)
         self._after = self.cupy.cuda.Event(disable_timing=True)
 
@@ -275,25 +272,22 @@ class CupyDevice:
 
         return begin, found
 
-    def outputs(self, address: int, nbytes: int, kinds: Sequence[tuple[int, Shape, DType]]) -> Any:
-        """Return arrays in a copy of a stretch of memory, each by its offset there.
+    def room(self, nbytes: int, kinds: Sequence[Kind]) -> list[Any]:
+        """Return arrays in new memory, each by its offset there."""
+        with self.stream:
+            memory = self.cupy.cuda.alloc(nbytes)
+        return [self.cupy.ndarray(shape, dtype, memory + at) for at, shape, dtype in kinds]
 
-        They are used again once nobody else holds one of them, or a view of one.
-        """
-        alone = [_ALONE] * len(kinds)
-        made = next((a for a in self._made if list(map(getrefcount, a)) == alone), None)
-        if made is None:
-            with self.stream:
-                memory = self.cupy.cuda.alloc(nbytes)
-            made = [self.cupy.ndarray(shape, dtype, memory + at) for at, shape, dtype in kinds]
-            self._made = [*self._made[1 - _SPARE :], made]
+    def address(self, array: Any) -> int:
+        """Return where an array lies."""
+        return int(array.data.ptr)
+
+    def outputs(self, address: int, nbytes: int, kinds: Sequence[Kind]) -> list[Any]:
+        """Return arrays in a copy of a stretch of memory, each by its offset there."""
+        made = self.room(nbytes, kinds)
         low = made[0].data.ptr - kinds[0][0]
         self.cupy.cuda.runtime.memcpyAsync(low, address, nbytes, 3, self.stream.ptr)
-        return list(made)
-
-
-#: How often an array is held that is in a list and nowhere else.
-(_ALONE,) = map(getrefcount, [object()])
+        return made
 
 
 def _factor(m: Matrix, rows: int, columns: int, *, flip: bool = False) -> tuple[int, int]:

@@ -8,7 +8,7 @@ the old, unless a check has found an index out of range: a call that fails chang
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -27,10 +27,12 @@ from .products import Multiply
 from .program import Flags, Program, Reference, Step
 from .resident import Resident
 
-__all__ = ["Device", "Executable", "Run", "Work"]
+__all__ = ["Device", "Executable", "Kind", "Passage", "Run", "Work"]
 
 #: A piece of work that can be repeated.
 Run = Callable[[], None]
+#: Where an array lies in a stretch of memory, its shape and dtype.
+Kind = tuple[int, Shape, DType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,18 @@ class Work:
     run: Run
     lane: int
     waits: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Passage:
+    """All work of a call; ``replay`` is its launch once it is captured.
+
+    ``flagged()`` waits for the flags of a call and tells if one is set.
+    """
+
+    work: list[Work]
+    flagged: Callable[[], bool]
+    replay: Run | None = None
 
 
 class Device(Protocol):
@@ -90,7 +104,13 @@ class Device(Protocol):
     def watch(self, views: Sequence[Any], lane: int) -> tuple[Run, Callable[[], bool]]:
         """Return what begins to fetch flags, and what waits for them and tells if any is set."""
 
-    def outputs(self, address: int, nbytes: int, kinds: Sequence[tuple[int, Shape, DType]]) -> Any:
+    def room(self, nbytes: int, kinds: Sequence[Kind]) -> list[Any]:
+        """Return arrays in new memory, each by its offset there."""
+
+    def address(self, array: Any) -> int:
+        """Return where an array lies."""
+
+    def outputs(self, address: int, nbytes: int, kinds: Sequence[Kind]) -> list[Any]:
         """Return arrays in a copy of a stretch of memory, each by its offset there."""
 
 
@@ -115,6 +135,7 @@ class Executable:
         #: The inputs whose arrays new state may be written over.
         self.reusable = frozenset(program.states.values())
         self.native = Resident.of(self)
+        self.calls = 0  # the general way
 
     # Making it --------------------------------------------------------------------------
 
@@ -128,17 +149,36 @@ class Executable:
         self.inputs = [self._view(n) for n in program.schedule.graph.inputs]
         #: State that was returned in its place, by its input.
         self.given: dict[int, weakref.ref[Any]] = {}
-        self.flagged: Callable[[], bool] | None = None
         self._sources = [self._source(n) for n in program.results]
-        self._work = [
-            Work(self._run(step, lane), lane, waits)
-            for step, lane, waits in zip(program.steps, program.lanes, program.waits, strict=True)
-        ]
-        self.replay: Run | None = None
-        self._stretch()
+        outputs = self._sources[: len(program.graph.outputs)]
+        self.plain = [i for i, (kind, _) in enumerate(outputs) if kind == "result"]
+        self.passage = self.passage_to({})
+        self._made = self.stretch(self.plain)
+
+    def passage_to(self, moved: Mapping[int, int]) -> Passage:
+        """Return the work of a call; some buffers are at other addresses."""
+        program, device = self.program, self.device
+        for slot, address in moved.items():
+            value = program.layout.buffers[slot].value
+            if value is not None:
+                device.upload(address, value)
+        passage = Passage([], lambda: False)
+        for step, lane, waits in zip(program.steps, program.lanes, program.waits, strict=True):
+            if isinstance(step, Flags):
+                flags = [self._view(n) for n in program.flags if n.inputs]
+                run, passage.flagged = device.watch(flags, lane)
+            else:
+                at = [moved.get(s) or self._address(s) for s in step.slots]
+                run = self._run(step, at, lane)
+            passage.work.append(Work(run, lane, waits))
+        return passage
 
     def _address(self, slot: int) -> int:
         return self.base + self.program.layout.buffers[slot].offset
+
+    def slot(self, number: int) -> int:
+        """Return the buffer of a result."""
+        return self.program.layout.place(self.program.results[number]).buffer
 
     def _view(self, node: Any) -> Any:
         place = self.program.layout.place(node)
@@ -154,15 +194,11 @@ class Executable:
             return "constant", value_of(node)
         return "result", self._view(node)
 
-    def _run(self, step: Step, lane: int) -> Run:
+    def _run(self, step: Step, at: Sequence[int], lane: int) -> Run:
         if isinstance(step, Kernel):
-            return self.device.kernel(step, [self._address(s) for s in step.slots], lane)
+            return self.device.kernel(step, at, lane)
         if isinstance(step, Multiply):
-            return self.device.product(step, [self._address(s) for s in step.slots], lane)
-        if isinstance(step, Flags):
-            flags = [self._view(n) for n in self.program.flags if n.inputs]
-            begin, self.flagged = self.device.watch(flags, lane)
-            return begin
+            return self.device.product(step, at, lane)
         assert isinstance(step, Reference)
         operands = [self._view(n) for n in step.node.inputs]
         goal, device, node = self._view(step.node), self.device, step.node
@@ -195,6 +231,7 @@ class Executable:
 
     def _called(self, arrays: Sequence[Any], owned: Collection[int]) -> list[Any]:
         device, states = self.device, self.program.states
+        self.calls += 1
         kept = {n: i for n, i in states.items() if i in owned}
         stays = {i for i, a in enumerate(arrays) if device.same(self.inputs[i], a)}
         if self._is_held(stays, owned):
@@ -211,10 +248,10 @@ class Executable:
                 if kind == "input"
             }
             self._launch()
-            if self.flagged is not None and self.flagged():
+            if self.passage.flagged():
                 self._failed(arrays)
             results: list[Any] = []
-            made = iter(device.outputs(*self.made)) if self.made[2] else iter(())
+            made = iter(device.outputs(*self._made) if self.plain else ())
             for number, (kind, what) in enumerate(self._sources):
                 if number in kept:
                     i = kept[number]
@@ -244,31 +281,32 @@ class Executable:
         self.given[i] = weakref.ref(view)
         return view
 
-    def _stretch(self) -> None:
-        """Note where the outputs lie: side by side, so that they are copied as one."""
-        program, layout = self.program, self.program.layout
-        count = len(program.graph.outputs)
-        self.plain = {i for i, (kind, _) in enumerate(self._sources[:count]) if kind == "result"}
-        kinds, seen = [], []
-        for i in sorted(self.plain):
-            node = program.results[i]
-            buffer = layout.buffers[layout.place(node).buffer]
-            kinds.append((buffer.offset, node.aval.shape, node.aval.dtype))
-            seen.append((buffer.offset, buffer.offset + buffer.nbytes))
-        low = min([a for a, _ in seen], default=0)
-        high = max([b for _, b in seen], default=0)
-        places = [(offset - low, shape, dtype) for offset, shape, dtype in kinds]
-        self.made = self.base + low, high - low, places
+    def stretch(self, numbers: Sequence[int]) -> tuple[int, int, list[Kind]]:
+        """Return where some outputs lie, side by side, so that they are copied as one."""
+        program = self.program
+        buffers = [program.layout.buffers[self.slot(i)] for i in numbers]
+        low = min([b.offset for b in buffers], default=0)
+        high = max([b.offset + b.nbytes for b in buffers], default=0)
+        kinds = [
+            (b.offset - low, program.results[i].aval.shape, program.results[i].aval.dtype)
+            for i, b in zip(numbers, buffers, strict=True)
+        ]
+        return self.base + low, high - low, kinds
 
     def _launch(self) -> None:
         """Begin the work; from the second time on that is one launch, if it can be."""
-        if self.replay is not None:
-            self.replay()
+        if self.passage.replay is not None:
+            self.passage.replay()
             return
         with _capturing:
-            self.device.play(self._work)
-            if self.program.captured:
-                self.replay = self.device.captured(self._work)
+            self.device.play(self.passage.work)
+        if self.program.captured:
+            self.capture(self.passage)
+
+    def capture(self, passage: Passage) -> None:
+        """Let work be one launch."""
+        with _capturing:
+            passage.replay = self.device.captured(passage.work)
 
     def _failed(self, arrays: Sequence[Any]) -> None:
         """Raise the error of a check, as the reference words it."""

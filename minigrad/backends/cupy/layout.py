@@ -32,10 +32,11 @@ class Layout(layout.Layout):
 def allocate(buffers: Sequence[Buffer]) -> int:
     """Give every buffer its offset in one allocation; return its size.
 
-    Arena buffers that are not alive together share memory. The others have their own.
+    Arena buffers that are not alive together share memory. The others have their own; small
+    results lie side by side, so that they are copied out as one.
     """
     base = 0
-    for b in buffers:
+    for b in sorted(buffers, key=lambda b: b.nbytes if b.kind == "result" else -1):
         if b.kind != "arena":
             b.offset, base = base, base + rounded(b.nbytes, ALIGN)
     size = pack(buffers, ALIGN).nbytes

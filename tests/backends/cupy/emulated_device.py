@@ -12,6 +12,7 @@ from minigrad.backends.cupy.emit import Kernel
 from minigrad.backends.cupy.executable import Work
 from minigrad.backends.cupy.products import Matrix, Multiply
 from minigrad.core.primitive import defined
+from minigrad.passes.terms import row_major as contiguous
 
 from . import emulator
 
@@ -114,7 +115,14 @@ class EmulatedDevice:
             lambda: any(bool(v.any()) for v in fetched[-1]),
         )
 
-    def outputs(self, address: int, nbytes: int, kinds: Sequence[Any]) -> Any:
+    def room(self, nbytes: int, kinds: Sequence[Any]) -> list[Any]:
+        base = self.allocate(nbytes, "results")
+        return [self.view(base + at, shape, dtype, contiguous(shape)) for at, shape, dtype in kinds]
+
+    def address(self, array: Any) -> int:
+        return int(array.ctypes.data)
+
+    def outputs(self, address: int, nbytes: int, kinds: Sequence[Any]) -> list[Any]:
         memory = self._bytes(address, nbytes).copy()
         sizes = [int(np.prod(shape)) * dtype.itemsize for _, shape, dtype in kinds]
         return [

@@ -12,6 +12,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.api import entry
+from minigrad.backends.cupy import resident
 from minigrad.backends.cupy.executable import Executable
 from minigrad.errors import DataError
 
@@ -22,9 +23,14 @@ base = sys.modules["minigrad.backends.base"]
 F = mg.nn.functional
 
 
-@pytest.fixture
-def general(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let "numpy" run on the emulator; return a list that grows with each call the general way."""
+@pytest.fixture(params=["copied", "in turn"])
+def general(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[int]:
+    """Let "numpy" run on the emulator; return a list that grows with each call the general way.
+
+    Outputs are small, and copied; or they are taken for large.
+    """
+    if request.param == "in turn":
+        monkeypatch.setattr(resident, "_LARGE", 0)
     calls: list[int] = []
     called = Executable._called
 
@@ -100,6 +106,21 @@ def test_an_array_that_somebody_holds_is_not_written_over(general: list[int]) ->
     del general[:]
     compiled(*batch(5))
     assert not general  # the short way again
+
+
+@needs_gcc
+def test_results_that_are_kept_stay_as_they_are(general: list[int]) -> None:
+    found: list[list[Any]] = []
+    for run in (lambda step: step, lambda step: mg.compile(step, backend="numpy")):
+        model, step = training()
+        called = run(step)
+        kept = []
+        for i in range(7):
+            loss = called(*batch(i))
+            kept.append([loss, *(p.grad for p in model.parameters())])
+        found.append([t.numpy() for tensors in kept for t in tensors])
+    for p, q in zip(*found, strict=True):
+        np.testing.assert_allclose(p, q, rtol=2e-3, atol=1e-5)
 
 
 @needs_gcc
