@@ -20,6 +20,7 @@ class PlanStep:
     ----------
     what
         "loops" (elementwise, also with sums on the way), "rows" (reductions row by row),
+        "columns" (likewise, of what is reduced across memory),
         "tiles" (a matrix product or convolution with what is done to its result), "pack" and
         "transpose" (a copy in another order), "library" or "reference".
     over

@@ -16,7 +16,7 @@ from .numbers import SEPARATE
 
 __all__ = [
     "GUARDED", "MOVES", "REDUCTIONS", "Contraction", "Domain", "Kernel", "Loops", "Options",
-    "Schedule", "Sink", "Special", "cost_of", "fuses",
+    "Schedule", "Sink", "Special", "by_rows", "cost_of", "fuses",
 ]  # fmt: skip
 
 
@@ -29,6 +29,11 @@ class Options:
     row_bytes
         The most bytes along the reduced axes for which a reduction is computed together
         with what uses it, row by row.
+    short_bytes
+        Likewise where there are fewer than 8 rows: a longer one is better divided.
+    column_bytes, columns
+        Likewise where neighbours in memory belong to different rows, so that these are
+        columns; and how many of them that takes.
     parts
         Into how many parts a large reduction is divided: ``parts(operand, result)``, in elements.
     product_parts
@@ -41,6 +46,9 @@ class Options:
     """
 
     row_bytes: int = 1 << 20
+    short_bytes: int = 0
+    column_bytes: int = 0
+    columns: int = 256
     parts: Callable[[int, int], int] = lambda *_: 1
     product_parts: Callable[[int, int], int] = lambda *_: 1
     epilogues: bool = True
@@ -113,6 +121,9 @@ Kernel: TypeAlias = Loops | Contraction | Special
 MOVES = frozenset(("broadcast_to", "reshape", "permute_dims", "slice", "flip", "windows"))
 GUARDED = frozenset(("fold_windows", "pad"))
 
+#: Columns that must lie side by side in memory: 32 bytes are read at a time.
+BESIDE = 8
+
 #: Reductions that kernels compute.
 REDUCTIONS = frozenset(("sum", "prod", "max", "min"))
 
@@ -132,15 +143,37 @@ def cost_of(name: str) -> float:
     return float(_COSTS.get(name, 1))
 
 
-def is_by_rows(reduction: Node, inner: int | None, row_bytes: int) -> bool:
-    """Whether a reduction is computed row by row, together with what uses it.
+def by_rows(graph: Graph, options: Options, inner: Callable[[Node], int | None]) -> frozenset[Node]:
+    """Return the reductions that are computed row by row, together with what uses them.
 
-    ``inner`` is the axis of its operand along which neighbours lie in memory, if it has one.
+    ``inner`` tells the axis along which neighbours of a node lie in memory, if it has one.
+    Where that is not reduced, the rows are columns in memory; unless there are rows across
+    them: then the kernel that has those adds up the columns on its way.
     """
-    x, rows = reduction.inputs[0].aval, reduction.aval.size
-    if inner not in reduction.params["axes"] or rows < 8:
+    found = {
+        n: Domain(n.inputs[0].aval.shape, tuple(n.params["axes"]))
+        for n in graph.nodes
+        if n.primitive.name in REDUCTIONS and _is_short(n, inner, options)
+    }
+    rows = {n: d for n, d in found.items() if inner(n.inputs[0]) in d.axes}
+    across = {Domain(d.shape, d.rows) for d in rows.values()}
+    return frozenset([n for n, d in found.items() if n in rows or d not in across])
+
+
+def _is_short(reduction: Node, inner: Callable[[Node], int | None], options: Options) -> bool:
+    """Whether a row, or a column in memory, is short enough for the registers of a kernel."""
+    (x,), rows = reduction.inputs, reduction.aval.size
+    along = inner(x)
+    if along is None:
         return False
-    return x.size // rows * x.dtype.itemsize <= row_bytes
+    length = x.aval.size // rows * x.aval.dtype.itemsize
+    if along in reduction.params["axes"]:
+        return length <= (options.row_bytes if rows >= 8 else options.short_bytes)
+    return (
+        length <= options.column_bytes
+        and rows >= options.columns
+        and x.aval.shape[along] >= BESIDE
+    )  # fmt: skip
 
 
 def fuses(node: Node) -> bool:

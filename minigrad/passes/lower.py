@@ -15,6 +15,7 @@ from minigrad.dtypes import float32, halves, int64
 
 from .build import op, renamed, repeated, reshaped, swapped, unnamed_literal
 from .convolution import cut_convolution, transposed_convolution
+from .kernels import Options
 from .moments import in_one_sweep
 from .pipeline import simplify
 from .rewrite import make_literal, rebuild, rebuild_at
@@ -31,12 +32,12 @@ _ADDED_UP = {
 }  # fmt: skip
 
 
-def lower(graph: Graph, *, moments_beyond: int | None = None) -> Graph:
+def lower(graph: Graph, *, one_sweep: Options | None = None) -> Graph:
     """Return the graph that a compiled backend schedules, of one that is simplified for good.
 
     Its outputs are those of the graph, and then one for each range that is checked: an
-    int64 that is 1 if an index is out of range. Variances over more than ``moments_beyond``
-    bytes are written so that they need one sweep over memory.
+    int64 that is 1 if an index is out of range. Variances of what the options ``one_sweep``
+    do not keep at hand are written so that they need one sweep over memory.
     """
     final = graph
     graph = rebuild(_with_checks(graph), _without_empty)
@@ -52,8 +53,8 @@ def lower(graph: Graph, *, moments_beyond: int | None = None) -> Graph:
     depth = Depths()
     other = rebuild_at("sum", graph, lambda n: distributed(n, depth))
     graph = graph if other is graph else simplify(other, final=True)
-    if moments_beyond is not None:
-        other = in_one_sweep(graph, moments_beyond)
+    if one_sweep is not None:
+        other = in_one_sweep(graph, one_sweep)
         graph = graph if other is graph else simplify(other, final=True)
     return _copied(graph)
 

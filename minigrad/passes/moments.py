@@ -21,7 +21,7 @@ from minigrad.dtypes import float32, float64
 from minigrad.shapes import Axes
 
 from .build import op, renamed, repeated, reshaped, unnamed_literal
-from .kernels import is_by_rows
+from .kernels import Options, by_rows
 from .rewrite import literal, rebuild
 from .sums import Depths
 
@@ -40,13 +40,15 @@ class _Deviation:
     near: Node  # s
 
 
-def in_one_sweep(graph: Graph, row_bytes: int) -> Graph:
+def in_one_sweep(graph: Graph, options: Options) -> Graph:
     """Return the graph with moments about a value in place of moments about the mean.
 
-    Not where up to ``row_bytes`` along the reduced axes stay at hand: they are read once.
+    Not where the options let what is reduced stay at hand: it is read once.
     """
     moments = {n: m for n in graph.nodes if (m := _moment(n)) is not None}
-    totals = {m.total for m in moments.values() if m.is_square and m.pays(row_bytes)}
+    at_hand = by_rows(graph, options, lambda x: x.aval.ndim - 1)
+    totals = {m.total for m in moments.values() if m.is_square and m.total not in at_hand}
+    totals = {t for t in totals if _count(t.inputs[0], t.params["axes"]) >= _LEAST}
     if not totals:
         return graph
     depth = Depths()
@@ -88,12 +90,6 @@ class _Moment:
     @property
     def is_square(self) -> bool:
         return self.p is self.c
-
-    def pays(self, row_bytes: int) -> bool:
-        """Whether x would be read from memory twice."""
-        (x,), axes = self.total.inputs, self.total.params["axes"]
-        row = is_by_rows(self.total, x.aval.ndim - 1, row_bytes)
-        return _count(x, axes) >= _LEAST and not row
 
 
 def _moment(node: Node) -> _Moment | None:

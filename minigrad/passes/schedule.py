@@ -34,9 +34,9 @@ from .kernels import (
     Schedule,
     Sink,
     Special,
+    by_rows,
     cost_of,
     fuses,
-    is_by_rows,
 )
 from .layout import moved, same_memory
 from .sharing import share
@@ -61,6 +61,7 @@ class _Scheduler:
         self.options, self.orders = draft.options, draft.orders
         self.cut, self.store, self.sink = draft.cut, draft.store, draft.sink
         self.ready, self.loaded = draft.ready, draft.loaded
+        self.by_rows = by_rows(draft.graph, draft.options, self.orders.inner)
 
     def run(self) -> None:
         """Note the facts of every node, and store what must be."""
@@ -213,7 +214,7 @@ class _Scheduler:
             )  # fmt: skip
             return
         domain = Domain(x.aval.shape, tuple(axes))
-        if is_by_rows(node, inner, self.options.row_bytes):
+        if node in self.by_rows:
             if fact.bound not in (None, domain) and x not in self.cuts:
                 self.cut(x)
             long = 0 if x in self.cuts else self.facts[x].long

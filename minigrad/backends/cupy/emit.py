@@ -282,10 +282,10 @@ class Emitter:
         before = self.k.load(total.text, total.dtype)  # a name of its own: the total changes
         self.k.line(f"{total.text} = {self.joined(op, before, value).text};")
 
-    def warp(self, op: str, total: Value, width: int = 32) -> None:
-        """Join an accumulator over the lanes of a warp; every lane has the result."""
-        offset = width // 2
-        while offset:
+    def warp(self, op: str, total: Value, apart: int = 1) -> None:
+        """Join an accumulator over every ``apart``-th lane of a warp; they all have the result."""
+        offset = 16
+        while offset >= apart:
             kind = c_type(total.dtype)
             other = self.k.fresh()
             bits = "(int)" if kind_of(total.dtype) == "b" else ""

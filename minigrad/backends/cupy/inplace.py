@@ -12,6 +12,7 @@ from dataclasses import replace
 from minigrad.core.node import Node
 from minigrad.dtypes import int64
 from minigrad.passes.bodies import Body, Stored
+from minigrad.passes.kernels import Loops
 from minigrad.passes.terms import Gather, Load, Term, walk
 
 from .dialect import c_type
@@ -29,7 +30,8 @@ def may_replace(body: Body, new: Node, old: Node, layout: Layout) -> bool:
     mine = [s for s in body.stores if s.target is new]
     if len(mine) != 1 or layout.place(new).strides != layout.place(old).strides:
         return False
-    varying = [s for s in body.stores if _varies(s, body)] if body.rows else []
+    by_rows = isinstance(body.kernel, Loops) and body.kernel.domain is not None
+    varying = [s for s in body.stores if _varies(s, body)] if by_rows else []
     if mine[0] in varying:
         return False  # a row is read more than once
     elsewhere = [*(a.term for a in body.sums), *(s.term for s in varying)]

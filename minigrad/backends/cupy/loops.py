@@ -354,17 +354,23 @@ def sums(
     return out.kernel("sum", (-(-k // columns), -(-parts // beside), 1), THREADS)
 
 
-def block_reduce(out: Emitter, op: str, total: Value, threads: int) -> None:
-    """Join an accumulator over the threads of a block; every thread has the result."""
-    out.warp(op, total)
+def block_reduce(out: Emitter, op: str, total: Value, threads: int, apart: int = 1) -> None:
+    """Join an accumulator over the threads of a block; every thread has the result.
+
+    With ``apart``, a power of 2 up to 32, over those threads whose numbers differ by multiples
+    of it: a block then has as many results.
+    """
+    out.warp(op, total, apart)
     warps = threads // 32
     if warps == 1:
         return
     shared, kind, line = out.k.fresh(), c_type(total.dtype), out.k.line
-    line(f"__shared__ {kind} {shared}[{warps}];")
+    lane, own = ("", "") if apart == 1 else (f"[{apart}]", f"[threadIdx.x % {apart}u]")
+    first = "== 0" if apart == 1 else f"< {apart}"
+    line(f"__shared__ {kind} {shared}[{warps}]{lane};")
     line("__syncthreads();")
-    line(f"if ((threadIdx.x & 31u) == 0) {shared}[threadIdx.x >> 5] = {total.text};")
+    line(f"if ((threadIdx.x & 31u) {first}) {shared}[threadIdx.x >> 5]{own} = {total.text};")
     line("__syncthreads();")
-    line(f"{total.text} = {shared}[0];")
+    line(f"{total.text} = {shared}[0]{own};")
     for w in range(1, warps):
-        out.accumulate(op, total, Value(f"{shared}[{w}]", total.dtype))
+        out.accumulate(op, total, Value(f"{shared}[{w}]{own}", total.dtype))

@@ -64,9 +64,15 @@ def parts(operand: int, result: int) -> int:
     return max(1, min(most, operand // max(result, 1) // 16))
 
 
-#: A row may have up to 128 KiB: it fits the registers of a block. Products have no epilogues:
-#: they are cuBLAS's. Small equal kernels are not worth keeping apart: one module has them all.
-OPTIONS = Options(row_bytes=1 << 17, parts=parts, epilogues=False, separate=1 << 30)
+#: A row may have up to 128 KiB: it fits the registers of a block. So do 8 columns of 8 KiB: a
+#: block reads 64 KiB in less time than another kernel takes to start, so 256 columns, 32 blocks,
+#: are enough, though a GPU has room for four times as many. One row of up to 16 KiB is likewise
+#: a block's. Products have no epilogues: they are cuBLAS's. Small equal kernels are not worth
+#: keeping apart: one module has them all.
+OPTIONS = Options(
+    row_bytes=1 << 17, short_bytes=1 << 14, column_bytes=1 << 13, columns=256, parts=parts,
+    epilogues=False, separate=1 << 30,
+)  # fmt: skip
 
 
 class Program:
@@ -80,7 +86,7 @@ class Program:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        lowered = lower(graph, moments_beyond=OPTIONS.row_bytes)
+        lowered = lower(graph, one_sweep=OPTIONS)
         count = len(graph.outputs)
         self.flags = lowered.outputs[count:]
         self.results = (*lowered.outputs[:count], *(n for _, n in lowered.updates))
@@ -107,7 +113,7 @@ class Program:
         if isinstance(kernel, Contraction):
             return product_steps(body, self.layout)
         assert isinstance(kernel, Loops)
-        return [rows(body, self.layout)] if body.rows else kernels_of(body, self.layout)
+        return [rows(body, self.layout)] if kernel.domain else kernels_of(body, self.layout)
 
     def _special(self, node: Node) -> Step:
         found = special(node, self.layout)

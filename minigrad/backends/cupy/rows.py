@@ -1,14 +1,20 @@
-"""Kernels that reduce row by row: a row is a warp's, or a block's.
+"""Kernels that reduce row by row: a row is a warp's, or a block's, or a column in memory.
 
 A row is swept once for each reduction that waits for another: its mean, the sum of squares
 about it, then what is computed from both. What is read in several sweeps stays in registers
 in between, so that a row is read from memory once. With sums over the rows (the gradients of
 gamma and beta), a block goes through its share of the rows and keeps a sum for each place.
+
+Where neighbours in memory belong to different rows, a block has several rows side by side, and
+the threads of each are as far apart as there are rows: neighbours still read neighbours. All
+threads of a block then meet at barriers, so those beyond the last row compute that row once
+more, and store nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 
@@ -30,6 +36,12 @@ _WARP = 1024
 _SHORT = 1024
 #: Elements of a row for each thread of a block, up to which they stay in registers.
 _EACH = 32
+#: Columns side by side: what is read at a time of float32 in memory, and a whole line of it.
+_SECTOR, _LINE = 8, 32
+#: Columns from which on each block may have more of them side by side.
+_MANY = 1 << 13
+#: Threads of a block that has columns, and the number of the one that a thread has.
+_BLOCK, _OWN = 512, "low + group"
 #: Registers for what is kept between sweeps.
 _KEPT = 96
 #: What an operation must cost to be kept instead of being done again.
@@ -74,17 +86,32 @@ class _Rows:
         self.length = prod(v.extent for v in self.inner)
         self.depends = self._depends()
         self.parts = max([a.parts for a in body.sums], default=0)
+        offsets += [self.out.offset(layout.place(s.target), s.index) for s in body.stores]
+        inmost = memory_order(body.vars, offsets)[-1:]
+        self.columns = self.length <= _BLOCK // _SECTOR * _EACH and moving.issuperset(inmost)
+        self.limit = ""
         self._shape()
 
     def _shape(self) -> None:
         """Decide how many threads have a row, and how many rows a block has at a time."""
         n = self.length
-        if self.parts:  # a block goes through many rows; short ones side by side
+        if self.columns:
+            self.together = _SECTOR
+            while (
+                self.together < _LINE
+                and self.count >= self.together * _MANY // _SECTOR
+                and n * self.together * 2 <= _BLOCK * _EACH
+            ):
+                self.together *= 2
+            self.threads = _BLOCK // 2 // self.together
+            while self.threads * self.together < _BLOCK and self.threads * 4 < n:
+                self.threads *= 2
+        elif self.parts:  # a block goes through many rows; short ones side by side
             self.threads = 32
             while self.threads < 1024 and self.threads * 16 < n and n > _SHORT:
                 self.threads *= 2
             self.together = 8 if self.threads == 32 else 1
-        elif n <= _WARP:
+        elif n <= _WARP and self.count >= 8:
             self.threads, self.together = 32, 4
         else:
             self.threads, self.together = 32, 1
@@ -151,35 +178,72 @@ class _Rows:
         out, line = self.out, self.out.k.line
         sweeps, last = self._sweeps()
         self.kept = self._kept(sweeps)
-        line(f"const i32 thread = (i32)threadIdx.x % {self.threads};")
+        line(f"const i32 thread = (i32)threadIdx.x {self._thread};")
         self.totals = {}
         for sweep in sweeps:
             for a in sweep.added:
                 self.totals[a] = self._accumulators(a)
-        if self.parts:
-            chunk = -(-self.count // self.parts)
-            line("const i32 part = (i32)blockIdx.x;")
-            line(f"const i64 first = (i64)part * {chunk};")
-            line(f"const i32 group = (i32)threadIdx.x / {self.threads};")
-            limit = f"min((i64){self.count}, first + {chunk})"
-            head = f"for (i64 row = first + group; row < {limit}; row += {self.together})"
-            grid = self.parts
-        else:
-            line(f"const i64 row = (i64)blockIdx.x * {self.together} + "
-                 f"(i32)threadIdx.x / {self.threads};")  # fmt: skip
-            head, grid = f"if (row < {self.count})", -(-self.count // self.together)
+        head, grid = self._head()
         with out.block(head):
+            if self.columns:
+                line(f"const i64 row = {f'min({_OWN}, {self.limit} - 1)' if self.limit else _OWN};")
             out.decode("(i32)row" if self.count < 2**31 else "row", self.rows, self.count)
             self.arrays: dict[Term, str] = {}
             for sweep in sweeps:
                 self._sweep(sweep)
             if last:
                 values = [out.value(s.term) for s in last]
-                with out.block("if (thread == 0)"):
+                with out.block(f"if (thread == 0{self.limit and f' && {_OWN} < {self.limit}'})"):
                     for s, value in zip(last, values, strict=True):
                         out.store(out.place(s.target), s.index, value)
         self._finish(sweeps)
-        return out.kernel("rows", (grid, 1, 1), self.threads * self.together)
+        what = "columns" if self.columns else "rows"
+        return out.kernel(what, (grid, 1, 1), self.threads * self.together)
+
+    def _head(self) -> tuple[str, int]:
+        """Write where a block's rows begin; return the head of what is done for each, and the grid.
+
+        The threads of columns go on together: ``limit`` is what ``low + group`` may be beyond.
+        """
+        line, side = self.out.k.line, self.together
+        if self.parts:
+            chunk = -(-self.count // self.parts)
+            line("const i32 part = (i32)blockIdx.x;")
+            line(f"const i64 first = (i64)part * {chunk};")
+            line(f"const i32 group = (i32)threadIdx.x {self._group};")
+            limit = f"min((i64){self.count}, first + {chunk})"
+            if not self.columns:
+                return f"for (i64 row = first + group; row < {limit}; row += {side})", self.parts
+            self.limit = "limit"
+            line(f"const i64 limit = {limit};")
+            return f"for (i64 low = first; low < limit; low += {side})", self.parts
+        grid = -(-self.count // side)
+        if not self.columns:
+            line(f"const i64 row = (i64)blockIdx.x * {side} + (i32)threadIdx.x {self._group};")
+            return f"if (row < {self.count})", grid
+        self.limit = f"(i64){self.count}" if self.count % side else ""
+        line(f"const i64 low = (i64)blockIdx.x * {side};")
+        line(f"const i32 group = (i32)threadIdx.x {self._group};")
+        return "", grid
+
+    @property
+    def _thread(self) -> str:
+        """How a thread's number among those of its row follows from that in its block."""
+        return f"/ {self.together}" if self.columns else f"% {self.threads}"
+
+    @property
+    def _group(self) -> str:
+        """Likewise the number of its row among those of the block."""
+        return f"% {self.together}" if self.columns else f"/ {self.threads}"
+
+    @contextmanager
+    def _own(self) -> Iterator[None]:
+        """Write what is done for a row once: not by threads that are beyond the last."""
+        if not self.limit:
+            yield
+            return
+        with self.out.block(f"if ({_OWN} < {self.limit})"):
+            yield
 
     def _accumulators(self, a: Accumulated) -> Value:
         """Declare a sum over rows for each place of a thread in the row."""
@@ -227,14 +291,18 @@ class _Rows:
                     line(f"{self.arrays[t]}[e] = {out.value(t).text};")
                 for r, total in totals.items():
                     out.accumulate(r.op, total, out.value(r.args[0]))
-                for s in sweep.stores:
-                    out.store(out.place(s.target), s.index, out.value(s.term))
-                for a in sweep.added:
-                    self._add(a, out.value(a.term))
+                if sweep.stores or sweep.added:
+                    with self._own():
+                        for s in sweep.stores:
+                            out.store(out.place(s.target), s.index, out.value(s.term))
+                        for a in sweep.added:
+                            self._add(a, out.value(a.term))
         for t in known:
             del out.given[t]
         for r, total in totals.items():
-            if self.threads == 32:
+            if self.columns:
+                block_reduce(out, r.op, total, self.threads * self.together, self.together)
+            elif self.threads == 32:
                 out.warp(r.op, total)
             else:
                 block_reduce(out, r.op, total, self.threads)
