@@ -46,6 +46,7 @@ def test_what_agrees(found: Any, expected: Any, backends: set[str]) -> None:
     assert good == backends
 
 
+@pytest.mark.host
 def test_shadow_computes_what_a_test_looks_at_compiled_and_can_fail() -> None:
     shadow = Shadow("numpy")
     x = mg.tensor([1.0, 2.0])

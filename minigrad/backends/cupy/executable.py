@@ -8,7 +8,8 @@ the old, unless a check has found an index out of range: a call that fails chang
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -118,6 +119,15 @@ class Device(Protocol):
 _capturing = Lock()
 
 
+@contextmanager
+def _others_may_launch() -> Iterator[None]:
+    _capturing.release()
+    try:
+        yield
+    finally:
+        _capturing.acquire()
+
+
 class Executable:
     """A compiled graph: a function from the arrays of its inputs to its outputs and new state.
 
@@ -204,7 +214,9 @@ class Executable:
         goal, device, node = self._view(step.node), self.device, step.node
 
         def reference() -> None:
-            device.take(goal, device.compute(node, operands))
+            with _others_may_launch():  # it may wait for other threads: a sum over workers does
+                result = device.compute(node, operands)
+            device.take(goal, result)
 
         return reference
 

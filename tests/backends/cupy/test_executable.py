@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from minigrad.backends.cupy.products import Multiply
 from minigrad.backends.cupy.program import Program
 from minigrad.core.graph import Graph, is_state
 from minigrad.errors import DataError
+from minigrad.ops.collective import all_reduce
 from minigrad.passes import finalise
 from tests.passes import programs
 
@@ -493,3 +496,32 @@ def test_masks_have_the_references_bits_and_change_from_run_to_run() -> None:
         new = {c: found[2 + i] for i, (c, _) in enumerate(graph.updates)}
         state = [new.get(c, s) for c, s in zip(cells, state, strict=True)]
     assert len(set(masks)) == 3
+
+
+@needs_gcc
+def test_workers_in_threads_wait_for_each_other_and_not_for_ever() -> None:
+    """A sum over workers is not captured, and keeps no other thread from launching."""
+    barrier = threading.Barrier(2, timeout=20)
+    parts: list[Any] = [None, None]
+
+    class Worker:
+        size = 2
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def all_reduce(self, array: Any) -> Any:
+            parts[self.rank] = array
+            barrier.wait()
+            return parts[0] + parts[1]
+
+    def work(rank: int) -> Any:
+        f = lambda x: mg.tanh(all_reduce(mg.sum(x, 0), group=Worker(rank))) * 2.0
+        x = np.full((3, 4), rank + 0.5, np.float32)
+        graph = finalise(mg.compile(f, backend="numpy").graph(x))
+        return Executable(graph, EmulatedDevice())(x)[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(work, [0, 1]))
+    for array in found:
+        np.testing.assert_allclose(array, 2 * np.tanh(3 * 2.0) * np.ones(4), rtol=1e-6)

@@ -19,6 +19,7 @@ from minigrad.errors import DataError
 from .emulated_device import EmulatedDevice
 from .test_executable import needs_gcc
 
+pytestmark = pytest.mark.host
 base = sys.modules["minigrad.backends.base"]
 F = mg.nn.functional
 
