@@ -155,11 +155,11 @@ class Program:
     def _write_over(self, found: dict[Scheduled, Body | None]) -> None:
         """Let kernels write new state over the old where they may; copy the rest at the end."""
         inputs = self.schedule.graph.inputs
-        outputs = self.results[: len(self.graph.outputs)]
         copied = []
         for number, i in self.states.items():
             new, old = self.results[number], inputs[i]
-            if new in outputs or not self._moves_over(new, old, found):
+            # what is an output as well, or another cell's new state, needs memory of its own
+            if self.results.count(new) > 1 or not self._moves_over(new, old, found):
                 copied.append((new, old))
         self.steps += commits(self.layout, copied, self.guards)
         self.kernels += [None] * (len(self.steps) - len(self.kernels))
