@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,20 +22,12 @@ from minigrad.core.graph import Graph, is_state
 from minigrad.passes import finalise, kernels, schedule
 from tests.passes import programs
 
-from . import emulator
 from .emulated_device import EmulatedDevice
+from .test_executable import GOLDEN, RNG, needs_gcc, needs_nvrtc, normal
 
 pytestmark = pytest.mark.host
-needs_gcc = pytest.mark.skipif(emulator.MISSING is not None, reason=str(emulator.MISSING))
-needs_nvrtc = pytest.mark.skipif(nvrtc.missing() is not None, reason=str(nvrtc.missing()))
 
 F = mg.nn.functional
-RNG = np.random.default_rng(0)
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def normal(*shape: int, dtype: Any = np.float32) -> Any:
-    return RNG.normal(size=shape).astype(dtype)
 
 
 def norm(x: Any, g: Any, b: Any) -> Any:
