@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", nargs="*", metavar="WHAT",
         help="cpu (default): the workloads on this machine's cores, or those named, as in cpu W1 "
-        "W7; graph [N]: what a node costs, in a chain of N; device [kernels | steps]: what a GPU "
-        "does",
+        "W7; graph [N]: what a node costs, in a chain of N; device [kernels | steps | "
+        "peers]: what a GPU does, and the same steps by the other libraries that are installed",
     )  # fmt: skip
     parser.add_argument("--backend", choices=("cpu", "cupy"), help="cupy is the same as device")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each workload on the CPU")

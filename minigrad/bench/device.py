@@ -22,6 +22,7 @@ from minigrad.backends.cupy.device import CupyDevice
 from minigrad.backends.cupy.executable import Executable
 from minigrad.passes import finalise
 
+from .peers import compare
 from .workloads import WORKLOADS
 
 __all__ = ["kernels", "main", "steps"]
@@ -160,7 +161,7 @@ def steps(print_line: Callable[[str], None], count: int = 500) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the device, versions, and all figures."""
+    """Print the device and versions, and all figures or those named: kernels, steps, peers."""
     backend_named("cupy")  # says what is missing, if anything is
     cupy = import_module("cupy")
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
@@ -172,7 +173,6 @@ def main(arguments: Sequence[str]) -> None:
     line(f"{properties['name'].decode()}, CUDA driver {driver // 1000}.{driver % 1000 // 10}, "
          f"NVRTC {'.'.join(map(str, nvrtc.library().version))}, CuPy {cupy.__version__}, "
          f"{runtime.architecture()}")  # fmt: skip
-    if "steps" not in arguments:
-        kernels(line)
-    if "kernels" not in arguments:
-        steps(line)
+    parts = {"kernels": kernels, "steps": steps, "peers": compare}
+    for part in [a for a in parts if a in arguments] or parts:
+        parts[part](line)
