@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .workloads import WORKLOADS
+from .workloads import CONVOLUTIONAL, PERCEPTRON, WORKLOADS
 
 __all__ = ["WAYS", "compare", "measured"]
 
@@ -36,10 +36,11 @@ Steps = tuple[Callable[[], Any], Callable[[], Any]]
 
 
 def _sizes(name: str, tiny: bool) -> tuple[int, int, int, int]:
-    """Return rows, inputs (or the side of an image), width and channels of a workload."""
+    """Return rows, inputs (or the side of an image), channels (none in W1) and width."""
     if name == "W1":
-        return (8, 20, 16, 0) if tiny else (256, 784, 1024, 0)
-    return (4, 6, 8, 2) if tiny else (64, 28, 128, 32)
+        rows, inputs, width = PERCEPTRON[tiny]
+        return rows, inputs, 0, width
+    return CONVOLUTIONAL[tiny]
 
 
 def _batch(name: str, tiny: bool) -> tuple[Any, Any]:
@@ -71,7 +72,7 @@ def _torch(name: str, way: str, device: str, tiny: bool) -> Steps:
     torch = import_module("torch")
     nn, cuda = torch.nn, torch.cuda
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    _, side, width, channels = _sizes(name, tiny)
+    _, side, channels, width = _sizes(name, tiny)
     if name == "W1":
         layers: list[Any] = []
         for inputs in (side, width):
@@ -128,7 +129,7 @@ def _jax(name: str, way: str, device: str, tiny: bool) -> Steps:
     jax = import_module("jax")
     jnp, lax, nn = jax.numpy, jax.lax, jax.nn
     jax.config.update("jax_default_matmul_precision", "highest")
-    _, side, width, channels = _sizes(name, tiny)
+    _, side, channels, width = _sizes(name, tiny)
     rng = np.random.default_rng(0)
 
     def weight(*shape: int) -> Any:

@@ -18,7 +18,7 @@ from minigrad import nn
 from minigrad.dtypes import Array
 from minigrad.nn import functional as F
 
-__all__ = ["WORKLOADS", "Job", "Workload"]
+__all__ = ["CONVOLUTIONAL", "PERCEPTRON", "WORKLOADS", "Job", "Workload"]
 
 #: An operation on earlier values: its name, the first operand's number, and the second's,
 #: or a number to multiply by, or None.
@@ -96,8 +96,13 @@ def training(
     return step
 
 
+#: Rows, inputs and width of W1; images, their side, channels and width of W2: whole, tiny.
+PERCEPTRON = ((256, 784, 1024), (8, 20, 16))
+CONVOLUTIONAL = ((64, 28, 32, 128), (4, 6, 2, 8))
+
+
 def _perceptron(tiny: bool) -> Job:
-    rows, inputs, width = (8, 20, 16) if tiny else (256, 784, 1024)
+    rows, inputs, width = PERCEPTRON[tiny]
     model = perceptron(inputs, width)
     optimiser = mg.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     step = training(model, optimiser, F.cross_entropy)
@@ -105,7 +110,7 @@ def _perceptron(tiny: bool) -> Job:
 
 
 def _convolutional(tiny: bool) -> Job:
-    images, side, channels, width = (4, 6, 2, 8) if tiny else (64, 28, 32, 128)
+    images, side, channels, width = CONVOLUTIONAL[tiny]
     model = convolutional(side, channels, width)
     step = training(model, mg.optim.Adam(model.parameters(), lr=1e-3), F.cross_entropy)
     return Job(step, (_normal(2, (images, 1, side, side)), _labels(2, images)))

@@ -25,7 +25,7 @@ def commits(
     """Return the kernels that copy new state over old, given as pairs, unless a flag is set."""
     pairs = [(layout.place(n).buffer, layout.place(o).buffer) for n, o in states if n.aval.size]
     found = [_kernel(layout, pairs[i : i + _PAIRS]) for i in range(0, len(pairs), _PAIRS)]
-    return [guarded(kernel, flags) for kernel in found] if flags else found
+    return [guarded(kernel, flags) for kernel in found]
 
 
 def _kernel(layout: Layout, pairs: Sequence[tuple[int, int]]) -> Kernel:

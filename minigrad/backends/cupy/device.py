@@ -185,11 +185,9 @@ class CupyDevice:
         alpha, beta = (ctypes.c_void_p(x.ctypes.data) for x in (one, zero))
         first, second = (pointers[0], kind, left[1]), (pointers[1], kind, right[1])
         third = c, kind, max(leading, sizes[0], 1)
-        if step.batch == 1:  # for one product cuBLAS has more ways, such as to divide k
-            call = library.cublasGemmEx
-            arguments: tuple[Any, ...] = (*form, alpha, *first, *second, beta, *third, compute, -1)
-        else:
-            call = library.cublasGemmStridedBatchedEx
+        call = getattr(library, step.function)
+        arguments: tuple[Any, ...] = (*form, alpha, *first, *second, beta, *third, compute, -1)
+        if step.batch != 1:
             arguments = (
                 *form, alpha, *first, long(strides[0]), *second, long(strides[1]), beta, *third,
                 long(step.c.batch), step.batch, compute, -1,

@@ -47,7 +47,7 @@ def _step(program: Program, i: int) -> PlanStep:
         x, y, z = step.grid
         parts = x * y * z
     elif isinstance(step, Multiply):
-        what, source, parts = "library", "cublasGemmStridedBatchedEx", 1
+        what, source, parts = "library", step.function, 1
     elif isinstance(step, Flags):
         what, source, parts = "flags", "cudaMemcpyAsync", 1
     else:

@@ -55,7 +55,7 @@ def _reads(term: Term, node: Node) -> bool:
 
 
 def guarded(kernel: Kernel, flags: Sequence[int]) -> Kernel:
-    """Return a kernel that does nothing if one of the flags in these buffers is set."""
+    """Return a kernel that does nothing if one of the flags in these buffers, if any, is set."""
     head, _, rest = kernel.text.partition(") {\n")
     parameters = "".join(f", const {c_type(int64)}* __restrict__ f{i}" for i in range(len(flags)))
     tests = "".join(f"  if (*f{i}) return;\n" for i in range(len(flags)))

@@ -51,6 +51,11 @@ class Multiply:
     dtype: DType
 
     @property
+    def function(self) -> str:
+        """The function of cuBLAS: for one product it has more ways, such as to divide k."""
+        return "cublasGemmEx" if self.batch == 1 else "cublasGemmStridedBatchedEx"
+
+    @property
     def slots(self) -> tuple[int, ...]:
         """The buffers that it uses."""
         return self.a.buffer, self.b.buffer, self.c.buffer

@@ -186,7 +186,7 @@ class Program:
         (step,) = self._steps(kernel, body)
         assert isinstance(step, Kernel)
         del steps[i]
-        steps.insert(last, guarded(step, self.guards) if self.guards else step)
+        steps.insert(last, guarded(step, self.guards))
         self.kernels.insert(last, self.kernels.pop(i))
         return True
 
